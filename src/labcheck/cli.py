@@ -1,0 +1,134 @@
+"""The command line: ``labcheck build | run | grade | report | mutants``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from labcheck.course import Course, CourseError
+from labcheck.inside.loading import Cell
+from labcheck.judge import Limits, Verdict, judge
+from labcheck.notebooks import NotebookError
+from labcheck.sandbox import SandboxUnavailable
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit status: 0 done, 1 not as it should be, 2 it could not be done."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(Course.find(args.course), args)
+    except (CourseError, NotebookError, SandboxUnavailable, OSError) as error:
+        print(f"labcheck: {error}", file=sys.stderr)
+    except KeyError as error:
+        print(f"labcheck: {error.args[0]}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="labcheck", description=__doc__)
+    parser.add_argument("--course", default=".", help="a folder inside the course (default: this one)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="make notebooks from the text of solutions/ (all labs if none is named)")
+    build.add_argument("labs", nargs="*", metavar="LAB")
+    build.add_argument("--force", action="store_true", help="execute notebooks whose text has not changed, too")
+    build.set_defaults(command=_build)
+
+    run = commands.add_parser("run", help="check a plain Python file of answers")
+    run.add_argument("lab", metavar="LAB")
+    run.add_argument("answers", metavar="ANSWERS.py", type=Path)
+    run.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    run.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one)")
+    run.add_argument("--only", metavar="NAME", help="one task's checks alone")
+    run.add_argument("--seconds", type=float, default=Limits.seconds, help="wall seconds that one call may take")
+    _walls(run)
+    run.set_defaults(command=_run)
+
+    grade = commands.add_parser("grade", help="autograde every submission of a lab, with feedback")
+    grade.add_argument("lab", metavar="LAB")
+    grade.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one a submission)")
+    _walls(grade)
+    grade.set_defaults(command=_grade)
+
+    report = commands.add_parser("report", help="a page on what each submission of a lab got, and why")
+    report.add_argument("lab", metavar="LAB")
+    report.add_argument("--output", type=Path, default=Path("report.html"), metavar="FILE")
+    report.set_defaults(command=_report)
+
+    mutants = commands.add_parser("mutants", help="the bank of wrong and right answers, as a table")
+    mutants.add_argument("lab", metavar="LAB", nargs="?")
+    mutants.add_argument("--seeds", type=int, default=20, help="how many seeds each answer is run with (default: 20)")
+    mutants.set_defaults(command=_mutants)
+    return parser
+
+
+def _walls(parser):
+    text = "run student code unprotected on this machine; recorded in the verdict"
+    parser.add_argument("--no-sandbox", dest="walls", action="store_false", help=text)
+
+
+def _build(course, args):
+    from labcheck import pipeline
+
+    for lab in map(course.require, args.labs or course.lab_names()):
+        executed = pipeline.build_solution(course, lab, args.force)
+        released = pipeline.release(course, lab)
+        print(f"{lab}: {'executed' if executed else 'unchanged'}, released as {released.relative_to(course.root)}")
+    return 0
+
+
+def _run(course, args):
+    battery = course.battery(args.lab)
+    cells = [Cell(args.answers.name, args.answers.read_text(), answer=True)]
+    verdict = judge(
+        battery, cells, packages=[course.package], unavailable=course.unavailable(args.lab), seed=args.seed,
+        only=args.only, walls=args.walls, limits=Limits(seconds=args.seconds),
+    )  # fmt: skip
+    print(json.dumps(verdict.as_dict(), indent=2) if args.json else _as_text(verdict))
+    return 0
+
+
+def _as_text(verdict: Verdict) -> str:
+    lines = [
+        f"{'✓' if c.status == 'passed' else '✗'} {c.score:g}/{c.points:g} {c.task}: {c.check}"
+        f"{' (hidden)' if c.hidden else ''}{'' if c.status == 'passed' else f' [{c.status}] {c.message}'}"
+        for c in verdict.checks
+    ]
+    lines += [f"! {problem}" for problem in verdict.problems]
+    return "\n".join([*lines, f"{verdict.lab}: {verdict.score:g} of {verdict.max:g} points (seed {verdict.seed})"])
+
+
+def _grade(course, args):
+    from labcheck.grading import grade_class
+
+    graded = grade_class(course, course.require(args.lab), walls=args.walls, seed=args.seed)
+    for g in graded:
+        print(f"{g.student}: {g.error or f'{g.score:g} of {g.max_score:g} points'}")
+    return 1 if any(g.error for g in graded) else 0
+
+
+def _report(course, args):
+    from labcheck.report import write_report
+
+    write_report(course, course.require(args.lab), args.output)
+    print(f"{args.output} written")
+    return 0
+
+
+def _mutants(course, args):
+    from tqdm.auto import tqdm
+
+    from labcheck.mutants import survey, table
+
+    good = True
+    for lab in [course.require(args.lab)] if args.lab else course.lab_names():
+        results = list(tqdm(survey(course, lab, args.seeds), desc=lab, unit="answer"))
+        good = good and all(result.as_intended for result in results)
+        print(f"\n## {lab}\n\n{table(results)}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a check says about a value: the shape, the dtype, the size of the error, and a hint."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from labcheck.inside.wire import Handle, Opaque
+
+
+class CheckFailed(AssertionError):
+    """A check found something wrong; the message is written for the student."""
+
+    def _render_traceback_(self):
+        # IPython shows this list of lines in place of a stack trace through the grader.
+        return [str(self)]
+
+
+# Relative and absolute tolerance where a check names none: some hundred rounding errors.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+def expect(condition, message: str) -> None:
+    """Fail with a message unless the condition holds."""
+    if not bool(condition):
+        raise CheckFailed(message)
+
+
+def expect_type(got, kind, what: str = "the result") -> None:
+    """Fail unless a value is of a type (or one of a tuple of types); bool does not count as a number."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(got, kinds) or (isinstance(got, bool) and bool not in kinds):
+        wanted = " or ".join(_name(k) for k in kinds)
+        raise CheckFailed(f"{what} should be a {wanted}, not {describe(got)}")
+
+
+def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str = "the result", dtype=True) -> None:
+    """Fail unless a value is the wanted one: type, shape, dtype, finite, close.
+
+    Args:
+        got: the student's value.
+        want: a tensor, or a Python number (then a number or a 0-d tensor is right).
+        rtol, atol: tolerances; by default both depend on the wanted dtype (float64 1e-9,
+            float32 2e-5), ``atol`` relative to the largest wanted magnitude.
+        hint: one sentence shown when the values differ.
+        what: the name of the value, for the message.
+        dtype: whether the dtype must be the wanted one.
+
+    Raises:
+        CheckFailed: with the first difference found.
+    """
+    if isinstance(want, (int, float)):
+        expect_type(got, (int, float, torch.Tensor), what)
+        if isinstance(got, torch.Tensor):
+            expect(got.numel() == 1, f"{what} should be a scalar, but has shape {tuple(got.shape)}")
+        want = torch.as_tensor(float(want), dtype=torch.float64)
+        got = torch.as_tensor(got).detach().reshape(()).double()
+    expect_type(got, torch.Tensor, what)
+    if got.shape != want.shape:
+        raise CheckFailed(f"{what} has shape {tuple(got.shape)}; expected {tuple(want.shape)}" + _dash(hint))
+    if dtype and got.dtype != want.dtype:
+        raise CheckFailed(f"{what} has dtype {_dtype(got)}; expected {_dtype(want)}")
+    tolerance = _TOLERANCE.get(want.dtype, 0.0)
+    got, want = got.detach().double(), want.detach().double()
+    if not want.numel():
+        return
+    same = (got == want) | (got.isnan() & want.isnan())
+    bad = (~got.isfinite() | ~want.isfinite()) & ~same
+    if bad.any():
+        where = bad.nonzero()[0].tolist()
+        value, wanted = got[tuple(where)].item(), want[tuple(where)].item()
+        at = f" at index {where}" if where else ""
+        raise CheckFailed(f"{what} is {value:.6g}{at}; expected {wanted:.6g}" + _dash(hint))
+    finite = want[want.isfinite()]
+    scale = finite.abs().max().item() if finite.numel() else 0.0
+    rtol = tolerance if rtol is None else rtol
+    atol = tolerance * max(scale, 1e-6) if atol is None else atol
+    error = torch.where(same, torch.zeros_like(want), (got - want).abs())
+    if (error > atol + rtol * torch.where(same, torch.zeros_like(want), want.abs())).any():
+        where = error.argmax()
+        worst = f"got {got.flatten()[where].item():.6g}, expected {want.flatten()[where].item():.6g}"
+        raise CheckFailed(f"{what} is off by up to {error.max().item():.3g} ({worst})" + _dash(hint))
+
+
+def describe(value) -> str:
+    """A value's type in a student's words."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {_dtype(value)}"
+    if isinstance(value, np.ndarray):
+        return f"a numpy array of shape {value.shape}"
+    if isinstance(value, (Handle, Opaque)):
+        return f"an object of type {value.kind}"
+    if value is None:
+        return "None (is a return missing?)"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of length {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _name(kind) -> str:
+    return {torch.Tensor: "torch tensor", Handle: "callable"}.get(kind, kind.__name__)
+
+
+def _dtype(tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _dash(hint: str) -> str:
+    return f" — {hint}" if hint else ""

@@ -1,0 +1,159 @@
+"""Which statements of a notebook are run before its functions are called, and running them.
+
+A grader needs a student's definitions, not the training loops and plots between them. Of every
+cell it keeps imports, functions, classes, and assignments that only compute with imported
+modules and literals; a loop, a bare call or an assignment that calls the student's own code is
+left out. In a cell that holds an answer every assignment is kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from dataclasses import dataclass
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One code cell: its name (grade id or cell id), its source, and whether it holds an answer."""
+
+    name: str
+    source: str
+    answer: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A statement or cell that could not be run: the cell's name, the line, and Python's message."""
+
+    cell: str
+    line: int
+    message: str
+
+    def __str__(self):
+        return f"cell {self.cell!r}, line {self.line}: {self.message}"
+
+
+def parse(cell: Cell) -> ast.Module:
+    """Parse a cell as IPython would run it, with magics, shell lines and help lines left out."""
+    kept = [
+        line if not line.lstrip().startswith(("%", "!", "?")) and not line.rstrip().endswith("?") else ""
+        for line in cell.source.split("\n")
+    ]
+    if kept and not kept[0] and cell.source.lstrip().startswith("%%"):
+        kept = []
+    return ast.parse("\n".join(kept), filename=_filename(cell))
+
+
+def defined_names(tree: ast.Module) -> set[str]:
+    """Names of the functions and classes that a cell defines at its top level, plainly or by assignment."""
+    names = {node.name for node in tree.body if isinstance(node, _DEFINITIONS)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def imported_names(tree: ast.Module) -> set[str]:
+    """Names that the imports at a cell's top level bind."""
+    return {
+        (alias.asname or alias.name).split(".")[0]
+        for node in tree.body
+        if isinstance(node, _IMPORTS)
+        for alias in node.names
+    }
+
+
+def imported_modules(tree: ast.AST) -> set[str]:
+    """Dotted names of everything that a tree imports, at any depth: ``from a import b`` gives a and a.b."""
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return modules
+
+
+def forbidden_imports(tree: ast.AST, forbidden) -> list[str]:
+    """Those of the forbidden modules (dotted names) that a tree imports, sorted."""
+    modules = imported_modules(tree)
+    return sorted(name for name in forbidden if any(m == name or m.startswith(name + ".") for m in modules))
+
+
+def kept_statements(tree: ast.Module, answer: bool, modules: set[str]) -> list[ast.stmt]:
+    """The statements of a cell that are run for grading.
+
+    Args:
+        tree: the parsed cell.
+        answer: whether the cell holds an answer, in which case all its assignments are kept.
+        modules: names bound by imports so far, whose attributes an assignment may call.
+    """
+    kept = []
+    for node in tree.body:
+        inner = _branches(node) if isinstance(node, (ast.Try, ast.If)) else [node]
+        if all(_is_kept(statement, answer, modules) for statement in inner):
+            kept.append(node)
+    return kept
+
+
+def run(cells: list[Cell], namespace: dict, before=lambda cell: None) -> list[Problem]:
+    """Run the kept statements of the cells in order; an error costs its own statement only.
+
+    Args:
+        cells: the notebook's code cells.
+        namespace: the global variables, changed in place.
+        before: called with each cell before it is run.
+
+    Returns:
+        What could not be run.
+    """
+    problems, modules = [], set()
+    for cell in cells:
+        before(cell)
+        filename = _filename(cell)
+        linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(True), filename)
+        try:
+            tree = parse(cell)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            problems.append(Problem(cell.name, getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {error}"))
+            continue
+        modules |= imported_names(tree)
+        for node in kept_statements(tree, cell.answer, modules):
+            try:
+                exec(compile(ast.Module([node], []), filename, "exec"), namespace)
+            except BaseException as error:  # a student's code may raise anything, SystemExit too
+                problems.append(Problem(cell.name, node.lineno, f"{type(error).__name__}: {error}"[:500]))
+    return problems
+
+
+def _filename(cell: Cell) -> str:
+    return f"<cell {cell.name}>"
+
+
+def _is_kept(node, answer, modules) -> bool:
+    if isinstance(node, (*_DEFINITIONS, *_IMPORTS, ast.Pass)):
+        return True
+    return isinstance(node, _ASSIGNMENTS) and (answer or _only_calls(node, modules))
+
+
+def _branches(node):
+    if isinstance(node, ast.If):
+        return node.body + node.orelse
+    return node.body + node.orelse + node.finalbody + [inner for handler in node.handlers for inner in handler.body]
+
+
+def _only_calls(node: ast.AST, modules: set[str]) -> bool:
+    """Whether every call below a node is to an attribute of an imported module."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call):
+            root = inner.func
+            while isinstance(root, (ast.Attribute, ast.Call)):
+                root = root.value if isinstance(root, ast.Attribute) else root.func
+            if not (isinstance(root, ast.Name) and root.id in modules):
+                return False
+    return True

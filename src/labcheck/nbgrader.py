@@ -1,0 +1,106 @@
+"""nbgrader's autograder with our judge in it: two preprocessors, set in nbgrader_config.py.
+
+nbgrader keeps its gradebook, form grader and feedback. `Reanchor` puts a submission back into the
+released shape; `Judge` stands where nbgrader would execute the notebook, and writes each task's score and
+feedback into the outputs of its check cell. Both find the course from the working folder, which nbgrader sets
+to the course's root.
+"""
+
+from __future__ import annotations
+
+import html
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Bool, Float, Integer
+
+from labcheck.course import Course
+from labcheck.judge import Limits, Verdict, judge
+from labcheck.notebooks import code_cells, grade_id, read, reanchor, top_level_imports
+
+
+class Reanchor(NbGraderPreprocessor):
+    """Rebuilds a submitted notebook on the released one."""
+
+    def preprocess(self, nb, resources):
+        released = read(Course.find().released(resources["nbgrader"]["notebook"]))
+        return reanchor(nb, released), resources
+
+
+class Judge(NbGraderPreprocessor):
+    """Grades a notebook in the sandbox; student code never runs in this process."""
+
+    walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)
+    seed = Integer(None, allow_none=True, help="Seed of the checks; a new secret one if None.").tag(
+        config=True
+    )
+    seconds = Float(Limits.seconds, help="Wall seconds that one call of a check may take.").tag(config=True)
+    memory = Integer(Limits.memory, help="Bytes that one check may take beyond what torch takes.").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        limits = Limits(self.seconds, self.memory)
+        lab = resources["nbgrader"]["notebook"]
+        verdict = grade_notebook(Course.find(), lab, nb, seed=self.seed, walls=self.walls, limits=limits)
+        annotate(nb, verdict)
+        return nb, resources
+
+
+def grade_notebook(course: Course, lab: str, notebook: NotebookNode, **options) -> Verdict:
+    """Judge a notebook that has the released shape (see `labcheck.notebooks.reanchor`).
+
+    Args:
+        course: the course.
+        lab: the lab's name.
+        notebook: the re-anchored submission.
+        options: ``seed``, ``only``, ``walls``, ``limits`` of `labcheck.judge.judge`.
+    """
+    released = read(course.released(lab))
+    return judge(
+        course.battery(lab), code_cells(notebook, released), packages=[course.package],
+        unavailable=course.unavailable(lab), warm=top_level_imports(released),
+        released=frozenset(cell.source for cell in released.cells), **options,
+    )  # fmt: skip
+
+
+def annotate(notebook: NotebookNode, verdict: Verdict) -> None:
+    """Write a verdict into a notebook: its facts as metadata, each task's score and feedback as outputs."""
+    facts = verdict.as_dict()
+    notebook.metadata["labcheck"] = {key: facts[key] for key in ("seed", "sandboxed", "versions", "problems")}
+    for cell in notebook.cells:
+        name = grade_id(cell) or ""
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = []
+        if name.startswith("check-") and cell.metadata.nbgrader.get("grade"):
+            results = verdict.of(name.removeprefix("check-"))
+            score = sum(result.score for result in results)
+            feedback = {"text/html": feedback_html(results), "text/plain": feedback_text(results)}
+            cell.outputs = [
+                new_output("display_data", data=feedback),
+                # nbgrader reads partial credit from a cell's result; without one it would give full marks.
+                new_output("execute_result", data={"text/plain": repr(score)}, execution_count=1),
+            ]
+
+
+def feedback_text(results) -> str:
+    """What each check found, as lines of text."""
+    return "\n".join(f"{_mark(r)}  {_sentence(r)}" for r in results)
+
+
+def feedback_html(results) -> str:
+    """What each check found, as an HTML list; hidden checks by their purpose alone, never their source."""
+    items = "".join(
+        f'<li style="color:{"#15803d" if r.status == "passed" else "#b91c1c"}">'
+        f"<strong>{_mark(r)}</strong> {html.escape(_sentence(r))}</li>"
+        for r in results
+    )
+    return f'<ul style="list-style:none;padding-left:0">{items}</ul>'
+
+
+def _mark(result) -> str:
+    return f"{'✓' if result.status == 'passed' else '✗'} {result.score:g}/{result.points:g}"
+
+
+def _sentence(result) -> str:
+    return result.purpose if result.status == "passed" else f"{result.purpose} {result.message}"

@@ -1,0 +1,1 @@
+"""A course of one small lab, for the tests of labcheck."""
