@@ -11,7 +11,7 @@ from labcheck.course import Course, CourseError
 from labcheck.inside.loading import Cell
 from labcheck.judge import Limits, Verdict, judge
 from labcheck.notebooks import NotebookError
-from labcheck.sandbox import SandboxUnavailable
+from labcheck.sandbox import SandboxBroken, SandboxUnavailable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.command(Course.find(args.course), args)
-    except (CourseError, NotebookError, SandboxUnavailable, OSError) as error:
+    except (CourseError, NotebookError, SandboxUnavailable, SandboxBroken, OSError) as error:
         print(f"labcheck: {error}", file=sys.stderr)
     except KeyError as error:
         print(f"labcheck: {error.args[0]}", file=sys.stderr)
@@ -81,7 +81,11 @@ def _build(course, args):
 
 def _run(course, args):
     battery = course.battery(args.lab)
-    cells = [Cell(args.answers.name, args.answers.read_text(), answer=True)]
+    try:
+        source = args.answers.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise NotebookError(f"{args.answers}: not a Python file (its text is not UTF-8)") from None
+    cells = [Cell(args.answers.name, source, answer=True)]
     verdict = judge(
         battery, cells, packages=[course.package], unavailable=course.unavailable(args.lab), seed=args.seed,
         only=args.only, walls=args.walls, limits=Limits(seconds=args.seconds),

@@ -54,14 +54,16 @@ def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str =
         if isinstance(got, torch.Tensor):
             expect(got.numel() == 1, f"{what} should be a scalar, but has shape {tuple(got.shape)}")
         want = torch.as_tensor(float(want), dtype=torch.float64)
-        got = torch.as_tensor(got).detach().reshape(()).double()
+        got = torch.as_tensor(got).detach().reshape(())
+        got = got if got.is_complex() else got.double()
     expect_type(got, torch.Tensor, what)
     if got.shape != want.shape:
         raise CheckFailed(f"{what} has shape {tuple(got.shape)}; expected {tuple(want.shape)}" + _dash(hint))
     if dtype and got.dtype != want.dtype:
         raise CheckFailed(f"{what} has dtype {_dtype(got)}; expected {_dtype(want)}")
     tolerance = _TOLERANCE.get(want.dtype, 0.0)
-    got, want = got.detach().double(), want.detach().double()
+    wide = torch.complex128 if got.is_complex() or want.is_complex() else torch.float64
+    got, want = got.detach().to(wide), want.detach().to(wide)
     if not want.numel():
         return
     same = (got == want) | (got.isnan() & want.isnan())

@@ -32,9 +32,7 @@ class Judge(NbGraderPreprocessor):
     """Grades a notebook in the sandbox; student code never runs in this process."""
 
     walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)
-    seed = Integer(None, allow_none=True, help="Seed of the checks; a new secret one if None.").tag(
-        config=True
-    )
+    seed = Integer(None, allow_none=True, help="Seed of the checks; a new secret one if None.").tag(config=True)
     seconds = Float(Limits.seconds, help="Wall seconds that one call of a check may take.").tag(config=True)
     memory = Integer(Limits.memory, help="Bytes that one check may take beyond what torch takes.").tag(config=True)
 
@@ -64,9 +62,8 @@ def grade_notebook(course: Course, lab: str, notebook: NotebookNode, **options) 
 
 
 def annotate(notebook: NotebookNode, verdict: Verdict) -> None:
-    """Write a verdict into a notebook: its facts as metadata, each task's score and feedback as outputs."""
-    facts = verdict.as_dict()
-    notebook.metadata["labcheck"] = {key: facts[key] for key in ("seed", "sandboxed", "versions", "problems")}
+    """Write a verdict into a notebook: as metadata, and each task's score and feedback as outputs."""
+    notebook.metadata["labcheck"] = verdict.as_dict()
     for cell in notebook.cells:
         name = grade_id(cell) or ""
         if cell.cell_type != "code":

@@ -37,7 +37,8 @@ def read(path: Path | str) -> NotebookNode:
 def grade_id(cell: NotebookNode) -> str | None:
     """nbgrader's name of a cell, None for a cell that has none."""
     settings = cell.get("metadata", {}).get("nbgrader", {})
-    return settings.get("grade_id") if isinstance(settings, dict) else None
+    name = settings.get("grade_id") if isinstance(settings, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def is_answer(cell: NotebookNode) -> bool:
@@ -87,7 +88,7 @@ def code_cells(notebook: NotebookNode, released: NotebookNode) -> list[Cell]:
     cells = [
         Cell(grade_id(cell) or cell.id, cell.source, is_answer(cell) or grade_id(cell) is None)
         for cell in notebook.cells
-        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("grade", False)
+        if cell.cell_type == "code" and (is_answer(cell) or not cell.metadata.get("nbgrader", {}).get("grade", False))
     ]
     own = {name for cell in cells if _normal(cell.source) not in blanks for name in _defined(cell.source)}
     released_ids = {cell.id for cell in released.cells}

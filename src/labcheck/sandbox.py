@@ -65,19 +65,21 @@ class Sandbox:
     def __enter__(self):
         if self.walls:
             require_bubblewrap()
-        room = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="labcheck-")))
-        room.chmod(0o755)
-        _furnish(room, self.packages, self.config["forbidden"])
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                self._command(room), stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=_ENVIRONMENT, cwd="/", start_new_session=True,
-            )  # fmt: skip
-        self._stack.callback(self._stop)
-        self.channel = Channel(ours)
-        if self.request(self.config, _IMPORT_SECONDS) != {"ready": True}:
-            raise SandboxBroken("the sandbox did not start")
+        with contextlib.ExitStack() as stack:  # leaves nothing behind should the start fail
+            room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labcheck-")))
+            room.chmod(0o755)
+            _furnish(room, self.packages, self.config["forbidden"])
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self.process = subprocess.Popen(
+                    self._command(room), stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    env=_ENVIRONMENT, cwd="/", start_new_session=True,
+                )  # fmt: skip
+            self.channel = Channel(ours)
+            stack.callback(self._stop)
+            if self.request(self.config, _IMPORT_SECONDS) != {"ready": True}:
+                raise SandboxBroken("the sandbox did not start")
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception):

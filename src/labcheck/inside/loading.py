@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 from dataclasses import dataclass
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+# Lines that IPython understands and Python does not: %magic, !shell, ?help, help?, x = %magic, x = !shell.
+_MAGIC = re.compile(r"^\s*[%!?]|\?\s*$|=\s*[%!]")
+_MAX_MAGICS = 100
+_RUNS_ITS_CELL = ("%%time", "%%capture", "%%prun")  # other cell magics do not define what stands below them
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,33 @@ class Problem:
 
 
 def parse(cell: Cell) -> ast.Module:
-    """Parse a cell as IPython would run it, with magics, shell lines and help lines left out."""
-    kept = [
-        line if not line.lstrip().startswith(("%", "!", "?")) and not line.rstrip().endswith("?") else ""
-        for line in cell.source.split("\n")
-    ]
-    if kept and not kept[0] and cell.source.lstrip().startswith("%%"):
-        kept = []
-    return ast.parse("\n".join(kept), filename=_filename(cell))
+    """Parse a cell as IPython would run it, with magics, shell lines and help lines left out.
+
+    A line is left out only where Python cannot read it: ``% n`` may continue an expression, and a
+    comment may end in a question mark.
+
+    Raises:
+        SyntaxError, ValueError: the rest is not Python.
+    """
+    lines = cell.source.split("\n")
+    magic = lines[0].split()[:1] if lines[0].lstrip().startswith("%%") else []
+    if magic:
+        lines = ["", *lines[1:]] if magic[0] in _RUNS_ITS_CELL else []
+    for _ in range(_MAX_MAGICS):
+        try:
+            return ast.parse("\n".join(lines), filename=_filename(cell))
+        except SyntaxError as error:
+            place = (error.lineno or 0) - 1
+            if not 0 <= place < len(lines) or not _MAGIC.search(lines[place]):
+                raise
+            indent = lines[place][: len(lines[place]) - len(lines[place].lstrip())]
+            continues = lines[place].endswith("\\")
+            lines[place] = indent + "pass"
+            while continues and place + 1 < len(lines):
+                place += 1
+                continues = lines[place].endswith("\\")
+                lines[place] = ""
+    raise SyntaxError(f"more than {_MAX_MAGICS} lines are not Python")
 
 
 def defined_names(tree: ast.Module) -> set[str]:
@@ -127,8 +151,16 @@ def run(cells: list[Cell], namespace: dict, before=lambda cell: None) -> list[Pr
             try:
                 exec(compile(ast.Module([node], []), filename, "exec"), namespace)
             except BaseException as error:  # a student's code may raise anything, SystemExit too
-                problems.append(Problem(cell.name, node.lineno, f"{type(error).__name__}: {error}"[:500]))
+                problems.append(Problem(cell.name, node.lineno, f"{type(error).__name__}: {said(error)}"[:500]))
     return problems
+
+
+def said(error: BaseException) -> str:
+    """An exception's message, cut and fit to be sent; its ``__str__`` may be a student's, and raise."""
+    try:
+        return str(error)[:500].encode("utf-8", "replace").decode()
+    except BaseException:
+        return ""
 
 
 def _filename(cell: Cell) -> str:

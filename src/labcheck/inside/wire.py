@@ -18,6 +18,7 @@ MAX_MESSAGE = 64 * 2**20  # bytes in one message
 MAX_DEPTH = 12  # nested containers
 MAX_ITEMS = 100_000  # leaves and containers in one value
 MAX_TEXT = 100_000  # characters in one string
+_MAX_ENTRIES = 24 * MAX_ITEMS  # entries of all lists of one message; a tensor of 16 axes takes 22
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -79,8 +80,18 @@ def unpack(data: bytes):
     """Decode what `pack` made, or raise WireError; never anything else, whatever the bytes are."""
     if len(data) > MAX_MESSAGE:
         raise WireError(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE:,} may be received")
+    entries = 0
+
+    def count(row):  # a byte on the wire is up to 64 bytes in memory, so a value is measured while it is built
+        nonlocal entries
+        entries += 1 + len(row)
+        if entries > _MAX_ENTRIES:
+            raise ValueError("too many entries")
+        return row
+
+    limits = {"max_map_len": 0, "max_ext_len": 0, "max_array_len": MAX_ITEMS + 1}
     try:
-        tree = msgpack.unpackb(data, raw=False, strict_map_key=True, max_map_len=0, max_ext_len=0)
+        tree = msgpack.unpackb(data, raw=False, strict_map_key=True, list_hook=count, **limits)
     except (ValueError, RecursionError, TypeError) as error:
         raise WireError(f"not a message: {type(error).__name__}") from None
     return _Builder().build(tree, 0)
@@ -206,7 +217,10 @@ class _Builder:
         if math.prod(shape) * dtype.itemsize != len(raw):
             raise WireError("a tensor whose bytes do not fit its shape")
         if not raw:
-            return torch.empty(shape, dtype=dtype)
+            try:
+                return torch.empty(shape, dtype=dtype)
+            except RuntimeError:  # no element, but strides beyond 64 bits
+                raise WireError("a malformed tensor shape") from None
         if dtype is torch.bool and max(raw) > 1:
             raise WireError("a boolean tensor with other bytes than 0 and 1")
         return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(shape)

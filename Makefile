@@ -1,0 +1,47 @@
+# noise2data. `make help` lists the commands; each sets up what it needs first.
+SHELL := /bin/bash
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+PORT ?= 8000
+SERVE ?= 1
+
+.PHONY: help demo test check env labs lab book lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## build labs and book, grade an example class, serve both (SERVE=0: check that both answer, then end)
+	@.ci/setup bubblewrap
+	@$(MAKE) --no-print-directory labs
+	@python -m demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: ## everything that continuous integration runs
+	@.ci/setup bubblewrap chromium
+	ruff check .
+	ruff format --check .
+	npm ci --silent --no-audit --no-fund
+	python -m pytest tests solutions --nbval-lax
+
+check: env ## the fast tests
+	@python -m pytest tests -m "not (notebooks or book or browser or grading)"
+
+env: ## the environment, in .venv
+	@.ci/setup
+
+labs: env ## make the notebooks of solutions/ and labs/ from their text
+	@labcheck build
+
+lab: env ## open JupyterLab on labs/, with nbgrader's Validate button
+	@jupyter lab --notebook-dir=labs --LabApp.default_url=/lab
+
+book: env ## build the book into _build/html
+	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache
+	@jupyter-book build . --warningiserror --keep-going --quiet
+
+lock: ## renew requirements.lock from pyproject.toml
+	@.ci/setup
+	@uv pip compile pyproject.toml --all-extras --python-version 3.11 --no-header --no-annotate --quiet --upgrade -o requirements.lock
+
+clean: ## remove what the other commands made, the environment included
+	rm -rf .venv node_modules _build .pytest_cache .ruff_cache .hypothesis .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
