@@ -16,6 +16,7 @@ from pathlib import Path
 from demo.example_class import CLASS, LAB, hand_in
 from labcheck.course import Course, CourseError
 from labcheck.grading import grade_class
+from labcheck.judge import Limits
 from labcheck.notebooks import NotebookError
 from labcheck.report import write_report
 from labcheck.sandbox import SandboxUnavailable
@@ -66,7 +67,7 @@ def _grade() -> bool:
     for folder in (home.solutions, home.labs):
         shutil.copytree(folder, _ROOM / folder.name)
     hand_in(home, _ROOM / "submitted")
-    graded = grade_class(Course.find(_ROOM), LAB)
+    graded = grade_class(Course.find(_ROOM), LAB, limits=Limits(seconds=2.0))
     report = _ROOM / "report" / "index.html"
     write_report(Course.find(_ROOM), LAB, report, notes={s.student: s.note for s in CLASS})
     deserved = {submission.student: submission.points(home) for submission in CLASS}

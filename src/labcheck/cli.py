@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the verdict as JSON")
     run.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one)")
     run.add_argument("--only", metavar="NAME", help="one task's checks alone")
-    run.add_argument("--seconds", type=float, default=Limits.seconds, help="wall seconds that one call may take")
+    run.add_argument("--seconds", type=float, default=Limits.seconds, help="processor seconds that one check may take")
     _walls(run)
     run.set_defaults(command=_run)
 

@@ -17,7 +17,10 @@ class CheckFailed(AssertionError):
 
 
 # Relative and absolute tolerance where a check names none: some hundred rounding errors.
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_TOLERANCE = {
+    torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2,
+    torch.complex128: 1e-9, torch.complex64: 2e-5,
+}  # fmt: skip
 
 
 def expect(condition, message: str) -> None:
@@ -31,7 +34,7 @@ def expect_type(got, kind, what: str = "the result") -> None:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(got, kinds) or (isinstance(got, bool) and bool not in kinds):
         wanted = " or ".join(_name(k) for k in kinds)
-        raise CheckFailed(f"{what} should be a {wanted}, not {describe(got)}")
+        raise CheckFailed(f"{what} should be {wanted}, not {describe(got)}")
 
 
 def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str = "the result", dtype=True) -> None:
@@ -77,8 +80,8 @@ def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str =
     scale = finite.abs().max().item() if finite.numel() else 0.0
     rtol = tolerance if rtol is None else rtol
     atol = tolerance * max(scale, 1e-6) if atol is None else atol
-    error = torch.where(same, torch.zeros_like(want), (got - want).abs())
-    if (error > atol + rtol * torch.where(same, torch.zeros_like(want), want.abs())).any():
+    error = (got - want).abs().masked_fill(same, 0)
+    if (error > atol + rtol * want.abs().masked_fill(same, 0)).any():
         where = error.argmax()
         worst = f"got {got.flatten()[where].item():.6g}, expected {want.flatten()[where].item():.6g}"
         raise CheckFailed(f"{what} is off by up to {error.max().item():.3g} ({worst})" + _dash(hint))
@@ -96,11 +99,12 @@ def describe(value) -> str:
         return "None (is a return missing?)"
     if isinstance(value, (list, tuple)):
         return f"a {type(value).__name__} of length {len(value)}"
-    return f"a {type(value).__name__}"
+    return _name(type(value))
 
 
 def _name(kind) -> str:
-    return {torch.Tensor: "torch tensor", Handle: "callable"}.get(kind, kind.__name__)
+    name = {torch.Tensor: "torch tensor", Handle: "callable"}.get(kind, kind.__name__)
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
 def _dtype(tensor) -> str:

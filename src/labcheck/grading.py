@@ -15,6 +15,7 @@ from sqlalchemy.exc import SAWarning
 from tqdm.auto import tqdm
 
 from labcheck.course import Course
+from labcheck.judge import Limits
 from labcheck.notebooks import NotebookError, read
 from labcheck.pipeline import generate_assignment, nbgrader_config
 from labcheck.sandbox import require_bubblewrap
@@ -32,7 +33,9 @@ class Graded:
     error: str = ""
 
 
-def grade_class(course: Course, lab: str, *, walls: bool = True, seed: int | None = None) -> list[Graded]:
+def grade_class(
+    course: Course, lab: str, *, walls: bool = True, seed: int | None = None, limits: Limits | None = None
+) -> list[Graded]:
     """Autograde every submission of a lab and write its feedback.
 
     Args:
@@ -40,6 +43,7 @@ def grade_class(course: Course, lab: str, *, walls: bool = True, seed: int | Non
         lab: the lab's name.
         walls: False runs student code unprotected, which each grade records.
         seed: of the checks' arguments; a new secret one a submission if None.
+        limits: of one check.
 
     Returns:
         One entry a submission, by student. A submission that cannot be read is one with an error; it costs
@@ -54,6 +58,8 @@ def grade_class(course: Course, lab: str, *, walls: bool = True, seed: int | Non
     config = nbgrader_config(course)
     config.Judge.walls = walls
     config.Judge.seed = seed
+    if limits:
+        config.Judge.seconds, config.Judge.memory = limits.seconds, limits.memory
     _register(config, lab)
     students = sorted(path.parent.name for path in (course.root / "submitted").glob(f"*/{lab}"))
     if not students:

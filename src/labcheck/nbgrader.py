@@ -17,7 +17,7 @@ from traitlets import Bool, Float, Integer
 
 from labcheck.course import Course
 from labcheck.judge import Limits, Verdict, judge
-from labcheck.notebooks import code_cells, grade_id, read, reanchor, top_level_imports
+from labcheck.notebooks import code_cells, grade_id, read, reanchor, require_points, top_level_imports
 
 
 class Reanchor(NbGraderPreprocessor):
@@ -33,7 +33,7 @@ class Judge(NbGraderPreprocessor):
 
     walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)
     seed = Integer(None, allow_none=True, help="Seed of the checks; a new secret one if None.").tag(config=True)
-    seconds = Float(Limits.seconds, help="Wall seconds that one call of a check may take.").tag(config=True)
+    seconds = Float(Limits.seconds, help="Processor seconds that one check may take.").tag(config=True)
     memory = Integer(Limits.memory, help="Bytes that one check may take beyond what torch takes.").tag(config=True)
 
     def preprocess(self, nb, resources):
@@ -52,10 +52,15 @@ def grade_notebook(course: Course, lab: str, notebook: NotebookNode, **options) 
         lab: the lab's name.
         notebook: the re-anchored submission.
         options: ``seed``, ``only``, ``walls``, ``limits`` of `labcheck.judge.judge`.
+
+    Raises:
+        CourseError: the release is older than the checks, and carries other points.
     """
     released = read(course.released(lab))
+    battery = course.battery(lab)
+    require_points(battery, released)
     return judge(
-        course.battery(lab), code_cells(notebook, released), packages=[course.package],
+        battery, code_cells(notebook, released), packages=[course.package],
         unavailable=course.unavailable(lab), warm=top_level_imports(released),
         released=frozenset(cell.source for cell in released.cells), **options,
     )  # fmt: skip

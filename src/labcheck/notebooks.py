@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
+from labcheck.checks import Battery
+from labcheck.course import CourseError
 from labcheck.inside.loading import Cell, defined_names, imported_modules, parse
+
+_ID = re.compile(r"[a-zA-Z0-9-_]{1,64}")  # of a cell, as nbformat allows it
 
 
 class NotebookError(ValueError):
@@ -47,6 +52,24 @@ def is_answer(cell: NotebookNode) -> bool:
     return bool(settings.get("solution")) and not settings.get("locked", False)
 
 
+def require_points(battery: Battery, notebook: NotebookNode) -> None:
+    """Return if each task has a check cell that carries the points which the task's checks sum to.
+
+    Raises:
+        CourseError: names what differs.
+    """
+    cells = {
+        grade_id(cell).removeprefix("check-"): float(cell.metadata.nbgrader.points)
+        for cell in notebook.cells
+        if (grade_id(cell) or "").startswith("check-")
+    }
+    checks = {task: battery.points(task) for task in battery.tasks}
+    if cells != checks:
+        wrong = sorted({task for task, _ in set(cells.items()) ^ set(checks.items())})
+        told = "; ".join(f"{task}: cell {cells.get(task)}, checks {checks.get(task)}" for task in wrong)
+        raise CourseError(f"{battery.lab}: the points of check cells are not those of the checks ({told})")
+
+
 def _is_free(cell: NotebookNode) -> bool:
     """Whether students may edit a cell: an answer, or one that nbgrader does not know."""
     return is_answer(cell) or "nbgrader" not in cell.metadata
@@ -64,15 +87,15 @@ def reanchor(submitted: NotebookNode, released: NotebookNode) -> NotebookNode:
     anchors = _anchors(submitted.cells, released.cells)
     chosen = _choose(submitted.cells, released.cells, anchors)
     extras = _extras(submitted.cells, released.cells, anchors, set(chosen.values()))
-    cells = [_plain(cell) for cell in extras.get(-1, [])]
+    taken = {cell.id for cell in released.cells}
+    cells = [_plain(cell, taken) for cell in extras.get(-1, [])]
     for index, original in enumerate(released.cells):
         cell = NotebookNode(original)
         if index in chosen:
             cell = NotebookNode({**original, "source": submitted.cells[chosen[index]].source})
-        cells += [cell, *map(_plain, extras.get(index, []))]
+        cells += [cell, *(_plain(extra, taken) for extra in extras.get(index, []))]
     rebuilt = nbformat.v4.new_notebook(metadata=released.metadata, cells=cells)
     rebuilt.nbformat_minor = max(released.nbformat_minor, 5)
-    _make_ids_unique(rebuilt)
     return rebuilt
 
 
@@ -166,19 +189,17 @@ def _extras(submitted, released, anchors, used) -> dict[int, list[NotebookNode]]
     return extras
 
 
-def _plain(cell: NotebookNode) -> NotebookNode:
+def _plain(cell: NotebookNode, taken: set[str]) -> NotebookNode:
+    """A student's further cell without metadata, under its own id where that is allowed and not taken."""
+    base = cell.get("id")
+    base = name = base if isinstance(base, str) and _ID.fullmatch(base) else "extra"
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{base[:58]}-{number}"
+    taken.add(name)
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    return make.get(cell.cell_type, nbformat.v4.new_raw_cell)(cell.source, id=cell.get("id") or "extra")
-
-
-def _make_ids_unique(notebook):
-    seen: set[str] = set()
-    for cell in notebook.cells:
-        base, number = cell.id, 1
-        while cell.id in seen:
-            number += 1
-            cell.id = f"{base[:58]}-{number}"
-        seen.add(cell.id)
+    return make.get(cell.cell_type, nbformat.v4.new_raw_cell)(cell.source, id=name)
 
 
 def _normal(source: str) -> str:

@@ -21,7 +21,7 @@ from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config, PyFileConfigLoader
 
 from labcheck.course import Course, CourseError
-from labcheck.notebooks import grade_id
+from labcheck.notebooks import grade_id, require_points
 
 _ADDRESS = "@REPOSITORY@"
 _CELL_SECONDS = 600
@@ -74,7 +74,7 @@ def build_solution(course: Course, lab: str, force: bool = False) -> bool:
     text = course.solutions / lab / f"{lab}.md"
     target = text.with_suffix(".ipynb")
     notebook = from_text(text, course.repository)
-    _require_points(course, lab, notebook)
+    require_points(course.battery(lab), notebook)
     if target.exists() and not force and same_sources(nbformat.read(target, as_version=4), notebook):
         return False
     notebook = execute(notebook, text.parent)
@@ -130,20 +130,6 @@ def nbgrader_config(course: Course) -> Config:
     config = PyFileConfigLoader(path.name, path=str(course.root)).load_config()
     config.CourseDirectory.root = str(course.root)
     return config
-
-
-def _require_points(course: Course, lab: str, notebook: NotebookNode) -> None:
-    """Each check cell carries the points that its task's checks sum to, and each task has one."""
-    battery = course.battery(lab)
-    cells = {
-        grade_id(cell).removeprefix("check-"): float(cell.metadata.nbgrader.points)
-        for cell in notebook.cells
-        if (grade_id(cell) or "").startswith("check-")
-    }
-    checks = {task: battery.points(task) for task in battery.tasks}
-    if cells != checks:
-        wrong = sorted(set(cells.items()) ^ set(checks.items()))
-        raise CourseError(f"{lab}: points of check cells and of checks differ: {wrong}")
 
 
 def _without_outputs(cell):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import secrets
+import textwrap
 from dataclasses import dataclass
 
 from labcheck.answer import local
@@ -95,12 +96,13 @@ class Checker:
 
     def _forbidden_note(self, task):
         """Names the modules in an answer's source that cannot be imported when it is graded."""
+        answer = self.namespace.get(task)
         try:
-            source = inspect.getsource(self.namespace[task])
-            found = forbidden_imports(parse(Cell(task, inspect.cleandoc(source))), self.battery.forbidden)
-        except (KeyError, OSError, TypeError, SyntaxError):
-            return ""
-        module = getattr(self.namespace[task], "__module__", "") or ""
+            source = textwrap.dedent(inspect.getsource(answer))
+            found = forbidden_imports(parse(Cell(task, source)), self.battery.forbidden)
+        except (OSError, TypeError, SyntaxError):  # no source, or part of a line
+            found = []
+        module = getattr(answer, "__module__", "") or ""
         found = sorted({*found, *(name for name in self.battery.forbidden if module.startswith(name))})
         if not found:
             return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import resource
 import signal
@@ -64,6 +65,8 @@ def _warm(config) -> None:
     import torch
 
     torch.set_num_threads(1)  # a fork keeps only the thread that forks
+    x = torch.ones(1, requires_grad=True)
+    torch.autograd.grad(x * x, x, torch.ones(1))  # the first gradient imports for a second what no child should
     for name in [*config["warm"], *([config["fixtures"]] if config["fixtures"] else [])]:
         with contextlib.suppress(Exception):  # a notebook may import what only its own machine has
             importlib.import_module(name)
@@ -84,12 +87,12 @@ def _serve_check(judge: Channel, config, begin) -> None:
     theirs.close()
     child = Channel(ours)
     try:
-        _await_loading(judge, child, begin["seconds"], pid)
+        _await_loading(judge, child, begin["patience"], pid)
         while True:
             request = judge.receive(_PATIENCE)
             if unpack(request)["op"] == "end":
                 return
-            judge.send(_exchange(child, request, begin["seconds"], pid), _PATIENCE)
+            judge.send(_exchange(child, request, begin["patience"], pid), _PATIENCE)
     finally:
         child.close()
         _end(pid, config["walls"])
@@ -173,7 +176,7 @@ def _child(channel: Channel, config, begin) -> None:
 
 
 def _limit(begin) -> None:
-    seconds = int(begin["seconds"]) + 1
+    seconds = math.ceil(begin["seconds"])
     with open("/proc/self/statm") as statm:
         size = int(statm.read().split()[0]) * resource.getpagesize()
     memory = size + begin["memory"]

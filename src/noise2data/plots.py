@@ -1,0 +1,407 @@
+"""Pictures, animations and sliders in one palette.
+
+Colours have one meaning throughout the course: data, noise, model, exact. Figures have a transparent
+background and mid-grey text, so that one file is legible on a white and on a dark page. matplotlib and
+ipywidgets are imported by the functions that use them.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+import os
+import sys
+from string import Template
+
+import torch
+
+PALETTE = {
+    "data": "#0072B2",
+    "noise": "#D55E00",
+    "model": "#009E73",
+    "exact": "#7A5195",
+    "neutral": "#6B7280",
+}
+
+
+def style():
+    """Set matplotlib's defaults for the rest of the session: palette, grey text and axes, no background."""
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    grey = PALETTE["neutral"]
+    plt.rcParams.update(
+        {
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "savefig.facecolor": "none",
+            "legend.facecolor": "none",
+            "text.color": grey,
+            "axes.labelcolor": grey,
+            "axes.edgecolor": grey,
+            "axes.titlecolor": grey,
+            "xtick.color": grey,
+            "ytick.color": grey,
+            "grid.color": grey,
+            "grid.alpha": 0.25,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": cycler(
+                color=[PALETTE[k] for k in ("data", "noise", "model", "exact", "neutral")]
+            ),
+            "figure.figsize": (6.0, 3.6),
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "image.cmap": "gray",
+        }
+    )
+
+
+def _array(x):
+    return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+
+
+def _axes(ax, square=True):
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.0, 4.0) if square else None)
+    return ax
+
+
+def show_images(batch, ax=None, ncols=None, titles=None):
+    """A grid of images on one axes. batch: (B, C, H, W) in [-1, 1], C = 1 or 3 (values outside are clipped).
+
+    ncols: images per row, by default about as many as rows. titles: one short string for each image.
+    Returns the axes. Raises ValueError for other shapes.
+    """
+    import matplotlib.pyplot as plt
+
+    batch = torch.as_tensor(batch).detach().cpu().float()
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3) or len(batch) == 0:
+        raise ValueError(f"batch has shape {tuple(batch.shape)}; expected (B, 1, H, W) or (B, 3, H, W)")
+    count, _, height, width = batch.shape
+    if titles is not None and len(titles) != count:
+        raise ValueError(f"titles has {len(titles)} entries; expected one for each of the {count} images")
+    ncols = min(count, ncols or math.ceil(math.sqrt(count)))
+    nrows = -(-count // ncols)
+    gap = max(1, round(0.08 * width))
+    above = max(gap, round(0.35 * height)) if titles is not None else gap
+    sheet = torch.zeros(nrows * (height + above), ncols * (width + gap), 4)
+    pixels = ((batch.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+    for i, image in enumerate(pixels):
+        top, left = i // ncols * (height + above) + above, i % ncols * (width + gap)
+        sheet[top : top + height, left : left + width] = torch.cat([image, torch.ones(height, width, 1)], 2)
+    if ax is None:
+        _, ax = plt.subplots(
+            figsize=(min(8.0, 0.9 * ncols), min(8.0, 0.9 * ncols) * sheet.shape[0] / sheet.shape[1])
+        )
+    ax.imshow(sheet.numpy(), interpolation="nearest")
+    ax.set_axis_off()
+    for i, title in enumerate(titles or ()):
+        ax.text(
+            i % ncols * (width + gap) + width / 2,
+            i // ncols * (height + above) + above - 1,
+            title,
+            ha="center",
+            va="bottom",
+            color=PALETTE["neutral"],
+        )
+    return ax
+
+
+def plot_points(x, ax=None, color=PALETTE["data"], label=None, limit=None, **scatter):
+    """Scatter (n, 2) points on square axes. limit: axes from -limit to limit. Returns the axes."""
+    ax = _axes(ax)
+    x = _array(x)
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected (n, 2)")
+    ax.scatter(
+        x[:, 0], x[:, 1], **{"s": 6, "alpha": 0.9, "linewidths": 0, "color": color, "label": label} | scatter
+    )
+    _square(ax, limit)
+    return ax
+
+
+def _square(ax, limit):
+    ax.set_aspect("equal")
+    if limit is not None:
+        ax.set_xlim(-limit, limit)
+        ax.set_ylim(-limit, limit)
+
+
+def plot_trajectories(trajectory, ts=None, ax=None, color=PALETTE["neutral"], limit=None, **line):
+    """Paths of samples. trajectory: (n, B, d), as from odes.integrate.
+
+    d = 2: curves in the plane, a noise-coloured dot where they start and a data-coloured one where they end.
+    d = 1: curves over time; ts: (n,). Returns the axes. Raises ValueError for other shapes.
+    """
+    path = _array(trajectory)
+    if path.ndim != 3 or path.shape[2] not in (1, 2):
+        raise ValueError(f"trajectory has shape {tuple(path.shape)}; expected (n, B, 1) or (n, B, 2)")
+    line = {"color": color, "linewidth": 0.9, "alpha": 0.8} | line
+    if path.shape[2] == 1:
+        if ts is None or len(ts) != len(path):
+            raise ValueError(f"ts is {ts}; expected the {len(path)} times of a trajectory in one dimension")
+        ax = _axes(ax, square=False)
+        ax.plot(_array(ts), path[:, :, 0], **line)
+        ax.set_xlabel("t")
+        return ax
+    ax = _axes(ax)
+    ax.plot(path[:, :, 0], path[:, :, 1], **line)
+    ax.scatter(path[0, :, 0], path[0, :, 1], s=8, color=PALETTE["noise"], zorder=3, linewidths=0)
+    ax.scatter(path[-1, :, 0], path[-1, :, 1], s=8, color=PALETTE["data"], zorder=3, linewidths=0)
+    _square(ax, limit)
+    return ax
+
+
+def vector_field(f, t=0.0, ax=None, limit=3.0, n=17, color=PALETTE["neutral"], **quiver):
+    """Arrows of f(x, t) -> (B, 2) on an n x n grid over [-limit, limit]^2, at one time. Returns the axes."""
+    ax = _axes(ax)
+    side = torch.linspace(-limit, limit, n)
+    grid = torch.cartesian_prod(side, side)
+    with torch.no_grad():
+        arrows = _array(f(grid, t))
+    ax.quiver(
+        *_array(grid).T, arrows[:, 0], arrows[:, 1], **{"color": color, "alpha": 0.9, "width": 0.004} | quiver
+    )
+    _square(ax, limit)
+    return ax
+
+
+# Moving and interactive pictures ----------------------------------------------------------------------------
+
+
+def _png(figure, dpi, colours=None):
+    """A figure as PNG bytes; with `colours`, reduced to a palette, which makes frames three times smaller."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    if colours is None:
+        return buffer.getvalue()
+    reduced, image = io.BytesIO(), Image.open(buffer).convert("RGBA")
+    image.quantize(colours, method=Image.Quantize.FASTOCTREE).save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
+
+
+def _picture(draw, settings, figsize):
+    """draw(ax, **values) for each of the settings, side by side, on a figure of its own.
+
+    It is not one of pyplot's figures, so that a notebook does not show it a second time.
+    """
+    from matplotlib.figure import Figure
+
+    width, height = figsize
+    scale = 1.0 if len(settings) == 1 else 0.7
+    figure = Figure(figsize=(scale * width * len(settings), scale * height), layout="compressed")
+    for ax, values in zip(figure.subplots(1, len(settings), squeeze=False)[0], settings, strict=True):
+        draw(ax, **values)
+        if len(settings) > 1 and not ax.get_title():
+            ax.set_title(_caption(values))
+    return figure
+
+
+def _caption(values):
+    return ", ".join(f"{name} = {_text(value)}" for name, value in values.items())
+
+
+def _text(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _choices(name, values):
+    """The values of a control as a list of Python numbers or strings."""
+    values = values.tolist() if hasattr(values, "tolist") else list(values)
+    if not values:
+        raise ValueError(f"{name} is empty; expected at least one value")
+    return values
+
+
+def _spread(values, n):
+    """At most n of the values, evenly spaced, with both ends."""
+    n = min(n, len(values))
+    return [values[round(i * (len(values) - 1) / max(1, n - 1))] for i in range(n)]
+
+
+class _Output:
+    """What a notebook shows: of the given forms (MIME type -> content) the richest that it can."""
+
+    def __init__(self, forms, widget=None):
+        self.forms = forms
+        self.widget = widget
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return self.forms
+
+
+# Every copy on the page sets itself up; no id, so that the same film may stand in it twice.
+_PLAYER = Template("""<div data-film="$key" style="max-width:${width}px">
+<img class="dark-light" alt="$alt" src="data:image/png;base64,$last" \
+style="width:100%;height:auto;background:none">
+<div style="display:none;gap:.6em;align-items:center">
+<button type="button" aria-label="Play" style="width:2.4em;height:2.2em;color:inherit;background:none;\
+border:1px solid #6B7280;border-radius:4px;cursor:pointer">&#9654;&#65038;</button>
+<input type="range" min="0" max="$count" value="$count" aria-label="$name" aria-valuetext="$caption" \
+style="flex:1;min-width:0;accent-color:#0072B2">
+<span aria-hidden="true" style="min-width:5.5em;font-variant-numeric:tabular-nums">$caption</span>
+</div>
+<script>
+document.querySelectorAll('[data-film="$key"]:not([data-ready])').forEach(film => {
+  const frames = $frames, captions = $captions;
+  const [picture, bar] = film.children, [button, range, text] = bar.children;
+  let timer = null;
+  const show = i => {
+    picture.src = "data:image/png;base64," + frames[i];
+    range.value = i;
+    range.setAttribute("aria-valuetext", text.textContent = captions[i]);
+  };
+  const pause = () => {
+    clearInterval(timer);
+    timer = null;
+    button.innerHTML = "&#9654;&#65038;";
+    button.setAttribute("aria-label", "Play");
+  };
+  const play = () => {
+    let i = +range.value < frames.length - 1 ? +range.value : 0;
+    show(i);
+    timer = setInterval(() => ++i < frames.length ? show(i) : pause(), $interval);
+    button.innerHTML = "&#10073;&#10073;";
+    button.setAttribute("aria-label", "Pause");
+  };
+  button.onclick = () => timer === null ? play() : pause();
+  range.oninput = () => { pause(); show(+range.value); };
+  bar.style.display = "flex";
+  film.dataset.ready = "";
+});
+</script>
+</div>""")
+
+
+def animate(draw, *, figsize=(4.0, 4.0), interval=100, dpi=72, alt=None, max_bytes=1_000_000, **frames):
+    """A short film with a play button and a slider, in one piece of HTML that needs no other file or host.
+
+    draw(ax, name=value) draws one frame on empty axes and sets their limits, so that frames agree. The one
+    further keyword names what changes and gives its values: ``animate(draw, t=torch.linspace(1, 0, 40))``.
+    interval: milliseconds between frames. alt: what a reader who cannot see the film is told.
+    Nothing moves until the reader asks; before that, and where no script runs, the last frame stands. Where
+    HTML cannot be shown (PDF), four frames stand side by side.
+    Returns an object for the notebook to show. Raises ValueError unless exactly one sequence is given, or if
+    the HTML is larger than max_bytes.
+    """
+    if len(frames) != 1:
+        raise ValueError(f"frames are {sorted(frames)}; expected one keyword: what changes, and its values")
+    ((name, values),) = frames.items()
+    settings = [{name: value} for value in _choices(name, values)]
+    pictures = [
+        base64.b64encode(_png(_picture(draw, [s], figsize), dpi, colours=64)).decode() for s in settings
+    ]
+    captions = [_caption(s) for s in settings]
+    alt = alt or f"Animation over {name}"
+    page = _PLAYER.substitute(
+        key=hashlib.sha256("".join(pictures).encode()).hexdigest()[:12],
+        width=round(96 * figsize[0]),
+        alt=html.escape(alt),
+        last=pictures[-1],
+        count=len(pictures) - 1,
+        name=html.escape(name),
+        caption=html.escape(captions[-1]),
+        frames=json.dumps(pictures),
+        interval=int(interval),
+        captions=json.dumps(captions).replace("</", "<\\/"),
+    )
+    if len(page) > max_bytes:
+        raise ValueError(
+            f"{name} makes {len(settings)} frames and {len(page):,} bytes of HTML; expected at most "
+            f"{max_bytes:,} (fewer frames, a smaller figsize or dpi)"
+        )
+    strip = _png(_picture(draw, _spread(settings, 4), figsize), 100)
+    return _Output({"text/html": page, "image/png": base64.b64encode(strip).decode(), "text/plain": alt})
+
+
+def widgets_available():
+    """Whether somebody can move a slider: this is a notebook's kernel, and a page is attached to it.
+
+    True in JupyterLab and Notebook (whose server names the session to the kernel), Colab and VS Code; False
+    in scripts and wherever notebooks are run unattended (nbclient, and with it nbconvert, Jupyter Book and
+    nbgrader).
+    The environment variable NOISE2DATA_WIDGETS=0 or 1 decides otherwise.
+    """
+    wish = os.environ.get("NOISE2DATA_WIDGETS")
+    if wish not in (None, ""):
+        if wish not in ("0", "1"):
+            raise ValueError(f"NOISE2DATA_WIDGETS is {wish!r}; expected 0 or 1")
+        return wish == "1"
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is None:
+        return False
+    return "google.colab" in sys.modules or any(os.environ.get(k) for k in ("JPY_SESSION_NAME", "VSCODE_PID"))
+
+
+def slider(draw, *, figsize=(5.0, 3.6), dpi=100, start=None, alt=None, panels=4, **controls):
+    """A picture with controls under the reader's hand, or a static one where nobody can move them.
+
+    draw(ax, **values) draws the picture on empty axes, one value for each control. Each further keyword is a
+    control with its values: ``slider(draw, k=range(0, 101), schedule=["linear", "cosine"])``; numbers make a
+    slider, strings a menu. start: {name: value} to begin with, by default the middle number or the first
+    string.
+    The static picture shows `panels` values of the first control side by side, the others at their start. It
+    is the only output where no widget can run, and stands beside the widget in a notebook that is saved where
+    one can.
+    Returns an object for the notebook to show. Raises ValueError for a control without values, or a start
+    that is not among them.
+    """
+    if not controls:
+        raise ValueError(
+            "slider has no control; expected at least one keyword with values, such as t=[0.0, 0.5, 1.0]"
+        )
+    choices = {name: _choices(name, values) for name, values in controls.items()}
+    values = {name: c[0] if isinstance(c[0], str) else c[len(c) // 2] for name, c in choices.items()}
+    for name, value in (start or {}).items():
+        if value not in choices.get(name, ()):
+            raise ValueError(
+                f"start has {name} = {value!r}; expected one of {choices.get(name, sorted(choices))}"
+            )
+        values[name] = value
+    first = next(iter(choices))
+    settings = [values | {first: value} for value in _spread(choices[first], panels)]
+    alt = alt or f"Picture for several values of {first}"
+    static = _png(_picture(draw, settings, figsize), dpi)
+    forms = {"image/png": base64.b64encode(static).decode(), "text/plain": alt}
+    if not widgets_available():
+        return _Output(forms)
+    widget = _controls(draw, choices, values, figsize, dpi)
+    return _Output(widget._repr_mimebundle_() | forms, widget)
+
+
+def _controls(draw, choices, values, figsize, dpi):
+    """The widget of `slider`: controls above a picture, below which an error in draw is shown."""
+    import ipywidgets
+
+    def control(name, options):
+        labelled = [(_text(value), value) for value in options]
+        make = ipywidgets.Dropdown if isinstance(options[0], str) else ipywidgets.SelectionSlider
+        return make(options=labelled, value=values[name], description=name)
+
+    boxes = {name: control(name, options) for name, options in choices.items()}
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    message = ipywidgets.HTML()
+
+    def redraw(_=None):
+        try:
+            picture.value = _png(
+                _picture(draw, [{name: box.value for name, box in boxes.items()}], figsize), dpi
+            )
+            message.value = ""
+        except Exception as error:  # an exception in a callback would vanish into the log
+            message.value = f"<pre>{html.escape(f'{type(error).__name__}: {error}')}</pre>"
+
+    for box in boxes.values():
+        box.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([*boxes.values(), picture, message])
