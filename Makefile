@@ -20,6 +20,7 @@ test: ## everything that continuous integration runs
 	ruff check .
 	ruff format --check .
 	npm ci --silent --no-audit --no-fund
+	rm -rf _build/html # built afresh by the tests that read it
 	python -m pytest tests solutions --nbval-lax
 
 check: env ## the fast tests
@@ -36,7 +37,7 @@ lab: env ## open JupyterLab on labs/, with nbgrader's Validate button
 
 book: env ## build the book into _build/html
 	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache
-	@jupyter-book build . --warningiserror --keep-going --quiet
+	@jupyter-book build book --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . --warningiserror --keep-going --quiet
 
 lock: ## renew requirements.lock from pyproject.toml
 	@.ci/setup
