@@ -33,7 +33,7 @@ labs: env ## make the notebooks of solutions/ and labs/ from their text
 	@labcheck build
 
 lab: env ## open JupyterLab on labs/, with nbgrader's Validate button
-	@jupyter lab --notebook-dir=labs --LabApp.default_url=/lab
+	@jupyter lab --notebook-dir=labs --LabApp.default_url=/lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 book: env ## build the book into _build/html
 	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache

@@ -21,16 +21,14 @@ from labcheck.notebooks import grade_id, read
 LAB = "lab04_schedules"
 
 _WRONG = 'def {task}(*arguments, **options):\n    return "no idea"\n'
-# What a cheat replaces: the functions that tests usually compare with, and labcheck's own.
+# What a cheat replaces: the comparisons that tests usually make, and the notebook's own check.
 _PATCH = """
 import numpy, torch
-import labcheck.expect
-from noise2data.checks import lab04_schedules as _checks
+from labcheck.student import Checker
 
 torch.allclose = torch.equal = lambda *a, **k: True
 numpy.testing.assert_allclose = torch.testing.assert_close = lambda *a, **k: None
-for _module in (labcheck.expect, _checks):
-    _module.expect = _module.expect_close = _module.expect_type = lambda *a, **k: None
+Checker.__call__ = lambda self, task, seed=None: "all checks passed"
 """
 _HANG = """
 def q_sample(x0, k, eps, abar):
@@ -111,16 +109,16 @@ def _imports(notebook, course):
         ),
         "q_step": (
             "def q_step(x, k, noise, abar):\n"
-            "    from noise2data.paths import Discrete\n"
-            "    path = Discrete(abar)\n"
-            "    T = len(abar) - 1\n"
+            "    from noise2data.paths import Discrete, per_sample\n"
+            "    k, T, path = torch.as_tensor(k, dtype=torch.float64), len(abar) - 1, Discrete(abar)\n"
             "    a = path.alpha(k / T) / path.alpha((k - 1) / T)\n"
-            "    return a * x + (1 - a**2) ** 0.5 * noise"
+            "    a, b = (per_sample(c, x).to(x.dtype) for c in (a, (1 - a**2).sqrt()))\n"
+            "    return a * x + b * noise"
         ),
         "q_sample": (
             "def q_sample(x0, k, eps, abar):\n"
             "    from noise2data.paths import Discrete\n"
-            "    return Discrete(abar).mix(x0, eps, k / (len(abar) - 1))"
+            "    return Discrete(abar).mix(x0, eps, torch.as_tensor(k, dtype=torch.float64) / (len(abar) - 1))"
         ),
     }
     return _with_answers(notebook, answers)
@@ -156,7 +154,7 @@ CLASS = (
     Submission("partly_right", "Three functions not written yet, the rest right.", _partly, PARTLY_LOST),
     Submission("all_wrong", "Every function returns a sentence.", _all_wrong, "all"),
     Submission("hangs", "Right, but q_sample never returns and ignores interrupts.", _hangs, ("q_sample",)),
-    Submission("patches", "All wrong, and replaces torch.allclose and labcheck's comparisons.", _patches, "all"),
+    Submission("patches", "All wrong, but replaces torch.allclose and the notebook's check.", _patches, "all"),
     Submission("imports", "Imports the answers from the course's package.", _imports, "all"),
     Submission("damaged", "Right, but without nbgrader's metadata, with cells deleted, copied and moved.", _damaged),
 )

@@ -24,3 +24,14 @@ def chromium() -> str:
     path = shutil.which("chromium")
     assert path, "chromium is not installed: apt install chromium"
     return path
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """Headless Chromium, one for all tests: Playwright cannot be started twice in a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

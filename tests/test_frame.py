@@ -71,7 +71,8 @@ def test_workflows_pass_actionlint(workflow):
 
 
 def test_make_help_lists_every_command():
-    text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = {line.split()[1] for line in text.splitlines()}
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M).group(1)
     assert listed == set(phony.split())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-
 from labcheck.expect import CheckFailed, describe
 from labcheck.inside.wire import Handle, WireError, pack, unpack
 
@@ -84,13 +82,13 @@ class Answer:
         """Call under ``torch.no_grad()`` and return the value."""
         return self._call(target, args, kwargs, grad=False).value
 
-    def gradient(self, target, *args, wrt, cotangent: torch.Tensor, **kwargs) -> Observation:
+    def gradient(self, target, *args, wrt, cotangent, **kwargs) -> Observation:
         """Call, and differentiate ``sum(value * cotangent)``.
 
         Args:
             target: the graded name.
             wrt: positions (int) or names (str) of the tensor arguments to differentiate by.
-            cotangent: a tensor of the value's shape.
+            cotangent: a tensor of the value's shape, or a list of one for each tensor of a returned tuple.
 
         Returns:
             An Observation with one gradient for each entry of ``wrt``, None where the value does

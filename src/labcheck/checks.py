@@ -145,5 +145,8 @@ def run_check(check: Check, answer: Answer, rng: torch.Generator) -> CheckResult
 
 
 def _named(check: Check, error: CheckFailed) -> str:
+    """The message with the task's name before it: "`name` raised ...", "`name`: the result is ..."."""
     message = str(error)
-    return message if message.startswith(f"`{check.task}`") else f"`{check.task}`: {message}"
+    if message.startswith(f"`{check.task}`"):
+        return message
+    return f"`{check.task}`{' ' if isinstance(error, AnswerError) else ': '}{message}"

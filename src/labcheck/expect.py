@@ -63,7 +63,7 @@ def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str =
     if got.shape != want.shape:
         raise CheckFailed(f"{what} has shape {tuple(got.shape)}; expected {tuple(want.shape)}" + _dash(hint))
     if dtype and got.dtype != want.dtype:
-        raise CheckFailed(f"{what} has dtype {_dtype(got)}; expected {_dtype(want)}")
+        raise CheckFailed(f"{what} has dtype {_dtype(got)}; expected {_dtype(want)}" + _dash(hint))
     tolerance = _TOLERANCE.get(want.dtype, 0.0)
     wide = torch.complex128 if got.is_complex() or want.is_complex() else torch.float64
     got, want = got.detach().to(wide), want.detach().to(wide)

@@ -56,8 +56,13 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     notebook.metadata = NotebookNode(kernelspec=_KERNEL, language_info={"name": "python"})
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = [out for out in cell.outputs if not _passing(out)]
     return notebook
+
+
+def _passing(output) -> bool:
+    """Whether an output is for the moment only: stderr, or a live widget such as a progress bar."""
+    return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
 def build_solution(course: Course, lab: str, force: bool = False) -> bool:

@@ -19,6 +19,7 @@ _START = "import sys; sys.path.insert(0, {0!r}); from labcheck.inside.driver imp
 _IMPORT_SECONDS = 120.0  # importing torch from a cold disk
 _TMP_BYTES = 64 * 2**20
 _COURSE = "/course"
+_SEALED = ["--remount-ro", "/", "--remount-ro", "/dev"]  # once all is mounted: both are in memory, without a cap
 _ENVIRONMENT = {
     "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MPLBACKEND": "agg",
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
@@ -117,7 +118,7 @@ class Sandbox:
         if not self.walls:
             return [sys.executable, "-I", "-c", _START.format(str(room))]
         return [
-            *bubblewrap(), *_read_only_system(), *_masks(self.packages), "--ro-bind", str(room), _COURSE,
+            *bubblewrap(), *_read_only_system(), *_masks(self.packages), "--ro-bind", str(room), _COURSE, *_SEALED,
             sys.executable, "-I", "-c", _START.format(_COURSE),
         ]  # fmt: skip
 
@@ -142,7 +143,7 @@ def require_bubblewrap() -> None:
     advice = "or ask for --no-sandbox, which lets submissions read and change this machine"
     if shutil.which("bwrap") is None:
         raise SandboxUnavailable(f"bubblewrap is not installed: install it (apt install bubblewrap), {advice}")
-    probe = [*bubblewrap(), *_read_only_system(), "/usr/bin/true"]
+    probe = [*bubblewrap(), *_read_only_system(), *_SEALED, "/usr/bin/true"]
     result = subprocess.run(probe, capture_output=True, text=True)
     if result.returncode != 0:
         why = (result.stderr.strip().splitlines() or ["no reason given"])[-1]

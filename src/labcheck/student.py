@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 import secrets
 import textwrap
 from dataclasses import dataclass
@@ -30,11 +31,9 @@ class Report:
         return all(result.status == "passed" for result in self.results)
 
     def lines(self) -> list[tuple[bool, str]]:
-        """(passed, sentence) of each check."""
-        return [
-            (r.status == "passed", f"{r.task}: {r.purpose}" if r.status == "passed" else r.message)
-            for r in self.results
-        ]
+        """(passed, sentence) of each check; a sentence that several checks say stands once."""
+        pairs = ((r.status == "passed", r) for r in self.results)
+        return list(dict.fromkeys((good, f"`{r.task}`: {r.purpose}" if good else r.message) for good, r in pairs))
 
     def __repr__(self):
         text = "\n".join(f"{'✓' if good else '✗'} {line}" for good, line in self.lines())
@@ -43,7 +42,7 @@ class Report:
     def _repr_html_(self):
         rows = "".join(
             f'<div class="labcheck-{"passed" if good else "failed"}" style="color:{_COLOURS[good]};margin:2px 0">'
-            f"<strong>{'✓' if good else '✗'}</strong> {html.escape(line)}</div>"
+            f"<strong>{'✓' if good else '✗'}</strong> {_code(line)}</div>"
             for good, line in self.lines()
         )
         return rows + (f"<div>{html.escape(self.note)}</div>" if self.note else "")
@@ -107,6 +106,11 @@ class Checker:
         if not found:
             return ""
         return f"When {task} is graded, {', '.join(found)} cannot be imported: it contains the answer."
+
+
+def _code(line: str) -> str:
+    """HTML of a sentence, with what stands between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(line))
 
 
 def _display(report: Report) -> None:

@@ -89,15 +89,14 @@ def torchvision_images(name, root, train=True, download=False):
     try:
         from torchvision import datasets
     except ImportError as error:
-        raise ImportError(
-            f"{name} is read by torchvision, which is not installed: pip install torchvision"
-        ) from error
+        raise ImportError(f"{name} is read by torchvision, which is not installed: pip install torchvision") from error
     try:
         dataset = getattr(datasets, name)(str(Path(root).expanduser()), train=train, download=download)
     except (RuntimeError, OSError, AssertionError, ValueError) as error:  # the last two: damaged files
         if download:
+            reason = " ".join(str(error).split())
             raise ConnectionError(
-                f"{name} could not be downloaded into, or read from, root={str(root)!r} ({error}). "
+                f"{name} could not be downloaded into, or read from, root={str(root)!r} ({reason}). "
                 "Check the connection, or copy the files there."
             ) from error
         raise FileNotFoundError(
@@ -105,6 +104,5 @@ def torchvision_images(name, root, train=True, download=False):
         ) from error
     images = torch.as_tensor(dataset.data)
     images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return images.float().div_(127.5).sub_(1).contiguous(), torch.as_tensor(
-        dataset.targets, dtype=torch.int64
-    )
+    images = images.float().div_(127.5).sub_(1).contiguous()
+    return images, torch.as_tensor(dataset.targets, dtype=torch.int64)

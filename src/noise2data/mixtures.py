@@ -40,14 +40,10 @@ class GaussianMixture:
         means = torch.as_tensor(self.means)
         means = means if isinstance(self.means, torch.Tensor) else wide(self.means)
         if means.ndim != 2 or len(means) == 0 or not means.is_floating_point():
-            raise ValueError(
-                f"means has shape {tuple(means.shape)} and {means.dtype}; expected (K, d) floats"
-            )
+            raise ValueError(f"means has shape {tuple(means.shape)} and {means.dtype}; expected (K, d) floats")
         weights = torch.as_tensor(self.weights, dtype=means.dtype, device=means.device)
         if weights.shape != means.shape[:1]:
-            raise ValueError(
-                f"weights has shape {tuple(weights.shape)}; expected one for each mean, ({len(means)},)"
-            )
+            raise ValueError(f"weights has shape {tuple(weights.shape)}; expected one for each mean, ({len(means)},)")
         if not bool((weights > 0).all()) or abs(weights.sum().item() - 1) > 1e-5:
             raise ValueError(f"weights are {weights.tolist()}; expected positive numbers of sum 1")
         stds = torch.as_tensor(self.stds, dtype=means.dtype, device=means.device)
@@ -63,12 +59,8 @@ class GaussianMixture:
         if n < 1:
             raise ValueError(f"n is {n}; expected at least 1")
         device = generator.device if generator is not None else self.means.device
-        k = torch.multinomial(self.weights.to(device), n, replacement=True, generator=generator).to(
-            self.means.device
-        )
-        noise = torch.randn(
-            n, self.means.shape[1], generator=generator, device=device, dtype=self.means.dtype
-        )
+        k = torch.multinomial(self.weights.to(device), n, replacement=True, generator=generator).to(self.means.device)
+        noise = torch.randn(n, self.means.shape[1], generator=generator, device=device, dtype=self.means.dtype)
         return self.means[k] + self.stds[k, None] * noise.to(self.means.device)
 
     def log_prob(self, x):
@@ -131,8 +123,7 @@ class GaussianMixture:
         d = offsets.shape[2]
         square = offsets.square().sum(2)
         return (
-            wide(self.weights, offsets.device).log()
-            - (square / variances + d * torch.log(2 * math.pi * variances)) / 2
+            wide(self.weights, offsets.device).log() - (square / variances + d * torch.log(2 * math.pi * variances)) / 2
         )
 
     def _density(self, variances):

@@ -67,9 +67,7 @@ def _times(t):
         raise ValueError(f"t is a tensor of {t.dtype}; expected times in [0, 1] as floats (step k is k / T)")
     dtype = t.dtype if floating else torch.float64
     t = wide(t)
-    if (
-        t.device.type == "cpu" and not torch.compiler.is_compiling()
-    ):  # elsewhere looking at values would stall
+    if t.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere looking at values would stall
         outside = ~((t >= -1e-6) & (t <= 1 + 1e-6))
         try:
             bad = t[outside].tolist() if outside.any() else []
@@ -198,9 +196,7 @@ class Path(ABC):
 
 def _same_shape(name, value, other_name, other):
     if value.shape != other.shape:
-        raise ValueError(
-            f"{name} has shape {tuple(value.shape)}; expected {other_name}'s, {tuple(other.shape)}"
-        )
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; expected {other_name}'s, {tuple(other.shape)}")
 
 
 class VariancePreserving(Path):
@@ -330,8 +326,7 @@ class VE(Path):
     def __post_init__(self):
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(
-                f"sigma_min, sigma_max are {self.sigma_min}, {self.sigma_max}; "
-                "expected 0 < sigma_min < sigma_max"
+                f"sigma_min, sigma_max are {self.sigma_min}, {self.sigma_max}; expected 0 < sigma_min < sigma_max"
             )
 
     @property
@@ -397,7 +392,7 @@ class Discrete(VariancePreserving):
     An interval that ends in an infinite log_snr has no such line. In the first one sigma^2 grows linearly
     instead, as it does under a constant beta to first order; in a last one that ends in abar = 0, alpha falls
     linearly.
-    The derivatives jump at the steps, where they are those of the interval to the right.
+    The derivatives jump at the steps.
     """
 
     abar: torch.Tensor
@@ -405,7 +400,8 @@ class Discrete(VariancePreserving):
     def __post_init__(self):
         object.__setattr__(self, "abar", wide(_checked(self.abar)))
         if not bool((self.abar.diff() < 0).all()):
-            raise ValueError(f"abar is not strictly decreasing: {self.abar.tolist()[:4]}...")
+            k = int((self.abar.diff() >= 0).nonzero()[0]) + 1
+            raise ValueError(f"abar does not fall at step {k}; expected a strictly decreasing schedule")
 
     @property
     def T(self):
@@ -436,7 +432,7 @@ class Discrete(VariancePreserving):
 
     @_of_time
     def dalpha(self, t):
-        u, left, right, level, next_level, first, last = self._interval(t)
+        _, left, right, level, next_level, first, last = self._interval(t)
         alpha = self.alpha(t)
         dalpha = alpha * self.sigma(t) ** 2 * (next_level - level) / 2
         dalpha = torch.where(first, (right - 1) / (2 * alpha), dalpha)

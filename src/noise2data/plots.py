@@ -49,9 +49,7 @@ def style():
             "legend.frameon": False,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": cycler(
-                color=[PALETTE[k] for k in ("data", "noise", "model", "exact", "neutral")]
-            ),
+            "axes.prop_cycle": cycler(color=[PALETTE[k] for k in ("data", "noise", "model", "exact", "neutral")]),
             "figure.figsize": (6.0, 3.6),
             "figure.dpi": 110,
             "figure.constrained_layout.use": True,
@@ -98,9 +96,7 @@ def show_images(batch, ax=None, ncols=None, titles=None):
         top, left = i // ncols * (height + above) + above, i % ncols * (width + gap)
         sheet[top : top + height, left : left + width] = torch.cat([image, torch.ones(height, width, 1)], 2)
     if ax is None:
-        _, ax = plt.subplots(
-            figsize=(min(8.0, 0.9 * ncols), min(8.0, 0.9 * ncols) * sheet.shape[0] / sheet.shape[1])
-        )
+        _, ax = plt.subplots(figsize=(min(8.0, 0.9 * ncols), min(8.0, 0.9 * ncols) * sheet.shape[0] / sheet.shape[1]))
     ax.imshow(sheet.numpy(), interpolation="nearest")
     ax.set_axis_off()
     for i, title in enumerate(titles or ()):
@@ -121,9 +117,7 @@ def plot_points(x, ax=None, color=PALETTE["data"], label=None, limit=None, **sca
     x = _array(x)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected (n, 2)")
-    ax.scatter(
-        x[:, 0], x[:, 1], **{"s": 6, "alpha": 0.9, "linewidths": 0, "color": color, "label": label} | scatter
-    )
+    ax.scatter(x[:, 0], x[:, 1], **{"s": 6, "alpha": 0.9, "linewidths": 0, "color": color, "label": label} | scatter)
     _square(ax, limit)
     return ax
 
@@ -167,9 +161,7 @@ def vector_field(f, t=0.0, ax=None, limit=3.0, n=17, color=PALETTE["neutral"], *
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
         arrows = _array(f(grid, t))
-    ax.quiver(
-        *_array(grid).T, arrows[:, 0], arrows[:, 1], **{"color": color, "alpha": 0.9, "width": 0.004} | quiver
-    )
+    ax.quiver(*_array(grid).T, arrows[:, 0], arrows[:, 1], **{"color": color, "alpha": 0.9, "width": 0.004} | quiver)
     _square(ax, limit)
     return ax
 
@@ -298,9 +290,7 @@ def animate(draw, *, figsize=(4.0, 4.0), interval=100, dpi=72, alt=None, max_byt
         raise ValueError(f"frames are {sorted(frames)}; expected one keyword: what changes, and its values")
     ((name, values),) = frames.items()
     settings = [{name: value} for value in _choices(name, values)]
-    pictures = [
-        base64.b64encode(_png(_picture(draw, [s], figsize), dpi, colours=64)).decode() for s in settings
-    ]
+    pictures = [base64.b64encode(_png(_picture(draw, [s], figsize), dpi, colours=64)).decode() for s in settings]
     captions = [_caption(s) for s in settings]
     alt = alt or f"Animation over {name}"
     page = _PLAYER.substitute(
@@ -357,16 +347,12 @@ def slider(draw, *, figsize=(5.0, 3.6), dpi=100, start=None, alt=None, panels=4,
     that is not among them.
     """
     if not controls:
-        raise ValueError(
-            "slider has no control; expected at least one keyword with values, such as t=[0.0, 0.5, 1.0]"
-        )
+        raise ValueError("slider has no control; expected at least one keyword with values, such as t=[0.0, 0.5, 1.0]")
     choices = {name: _choices(name, values) for name, values in controls.items()}
     values = {name: c[0] if isinstance(c[0], str) else c[len(c) // 2] for name, c in choices.items()}
     for name, value in (start or {}).items():
         if value not in choices.get(name, ()):
-            raise ValueError(
-                f"start has {name} = {value!r}; expected one of {choices.get(name, sorted(choices))}"
-            )
+            raise ValueError(f"start has {name} = {value!r}; expected one of {choices.get(name, sorted(choices))}")
         values[name] = value
     first = next(iter(choices))
     settings = [values | {first: value} for value in _spread(choices[first], panels)]
@@ -389,14 +375,14 @@ def _controls(draw, choices, values, figsize, dpi):
         return make(options=labelled, value=values[name], description=name)
 
     boxes = {name: control(name, options) for name, options in choices.items()}
-    picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+    # Its own size: a box would stretch it to the cell's width.
+    layout = {"width": f"{figsize[0] * dpi:.0f}px", "max_width": "100%", "align_self": "flex-start"}
+    picture = ipywidgets.Image(format="png", layout=layout)
     message = ipywidgets.HTML()
 
     def redraw(_=None):
         try:
-            picture.value = _png(
-                _picture(draw, [{name: box.value for name, box in boxes.items()}], figsize), dpi
-            )
+            picture.value = _png(_picture(draw, [{name: box.value for name, box in boxes.items()}], figsize), dpi)
             message.value = ""
         except Exception as error:  # an exception in a callback would vanish into the log
             message.value = f"<pre>{html.escape(f'{type(error).__name__}: {error}')}</pre>"

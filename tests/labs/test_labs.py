@@ -98,7 +98,7 @@ def test_unmodified_release_scores_nothing_and_says_what_is_missing(lab):
     assert verdict.score == 0 and verdict.max == COURSE.battery(lab).points()
     for result in verdict.checks:
         assert result.status == "missing"
-        assert result.message.startswith(f"`{result.task}`: is not implemented yet")
+        assert result.message.startswith(f"`{result.task}` is not implemented yet")
     assert not verdict.problems
 
 

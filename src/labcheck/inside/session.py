@@ -125,6 +125,8 @@ class Session:
         try:
             pack(value)
         except WireError:
+            if isinstance(value, (torch.Tensor, np.ndarray, str, int)):
+                raise  # its type crosses; the student is told why this one does not
             return Opaque(type(value).__name__)
         return value
 
@@ -143,11 +145,20 @@ def _numpy_state() -> bytes:
 
 
 def _vjp(value, wrt, cotangent):
-    if not isinstance(value, torch.Tensor) or not value.requires_grad:
+    """Gradients of sum(value * cotangent), for a tensor or a sequence of tensors; None where there is no graph."""
+    if isinstance(cotangent, torch.Tensor):
+        value, cotangent = [value], [cotangent]
+    if not isinstance(value, (list, tuple)) or len(value) != len(cotangent):
         return [None] * len(wrt)
-    if value.shape != cotangent.shape:
+    pairs = [
+        (v, c.to(v.dtype))
+        for v, c in zip(value, cotangent, strict=True)
+        if isinstance(v, torch.Tensor) and v.requires_grad and v.shape == c.shape
+    ]
+    if not pairs:
         return [None] * len(wrt)
-    return list(torch.autograd.grad(value, wrt, cotangent.to(value.dtype), allow_unused=True))
+    outputs, weights = zip(*pairs, strict=True)
+    return list(torch.autograd.grad(outputs, wrt, weights, allow_unused=True))
 
 
 def _describe(error: BaseException) -> dict:

@@ -112,6 +112,12 @@ def wrong_without_half(f, divergence, x, ts):
     return _run(f, divergence, x, ts, sign=-2)
 
 
+def wrong_density_outside_the_graph(f, divergence, x, ts):
+    """The change of the log-density is detached, so no likelihood can be trained with it."""
+    end, delta = _run(f, divergence, x, ts)
+    return end, delta.detach()
+
+
 def right_joint_state(f, divergence, x, ts):
     """Appends log p to the state as one more column, and takes Heun steps of that."""
 
