@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import numpy as np
 import torch
 
@@ -100,6 +103,11 @@ def describe(value) -> str:
     if isinstance(value, (list, tuple)):
         return f"a {type(value).__name__} of length {len(value)}"
     return _name(type(value))
+
+
+def code_html(sentence: str) -> str:
+    """HTML of a sentence, with what stands between backticks as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
 
 
 def _name(kind) -> str:

@@ -8,14 +8,13 @@ to the course's root.
 
 from __future__ import annotations
 
-import html
-
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Float, Integer
 
 from labcheck.course import Course
+from labcheck.expect import code_html
 from labcheck.judge import Limits, Verdict, judge
 from labcheck.notebooks import code_cells, grade_id, read, reanchor, require_points, top_level_imports
 
@@ -94,7 +93,7 @@ def feedback_html(results) -> str:
     """What each check found, as an HTML list; hidden checks by their purpose alone, never their source."""
     items = "".join(
         f'<li style="color:{"#15803d" if r.status == "passed" else "#b91c1c"}">'
-        f"<strong>{_mark(r)}</strong> {html.escape(_sentence(r))}</li>"
+        f"<strong>{_mark(r)}</strong> {code_html(_sentence(r))}</li>"
         for r in results
     )
     return f'<ul style="list-style:none;padding-left:0">{items}</ul>'

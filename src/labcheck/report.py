@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import jinja2
+import markupsafe
 
 from labcheck.course import Course
+from labcheck.expect import code_html
 from labcheck.notebooks import NotebookError, read
 
 
@@ -53,6 +55,7 @@ def write_report(course: Course, lab: str, output: Path, notes: dict[str, str] |
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("labcheck"), autoescape=True, trim_blocks=True)
     environment.filters["relative"] = lambda path: Path(os.path.relpath(path, output.parent)).as_posix()
+    environment.filters["code"] = lambda text: markupsafe.Markup(code_html(text))
     page = environment.get_template("report.html").render(lab=lab, submissions=collect(course, lab), notes=notes or {})
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")

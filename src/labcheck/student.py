@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import inspect
-import re
 import secrets
 import textwrap
 from dataclasses import dataclass
 
 from labcheck.answer import local
 from labcheck.checks import Battery, CheckResult, generator_for, run_check
-from labcheck.expect import CheckFailed
+from labcheck.expect import CheckFailed, code_html
 from labcheck.inside.loading import Cell, forbidden_imports, parse
 from labcheck.inside.session import Session
 
@@ -42,7 +41,7 @@ class Report:
     def _repr_html_(self):
         rows = "".join(
             f'<div class="labcheck-{"passed" if good else "failed"}" style="color:{_COLOURS[good]};margin:2px 0">'
-            f"<strong>{'✓' if good else '✗'}</strong> {_code(line)}</div>"
+            f"<strong>{'✓' if good else '✗'}</strong> {code_html(line)}</div>"
             for good, line in self.lines()
         )
         return rows + (f"<div>{html.escape(self.note)}</div>" if self.note else "")
@@ -106,11 +105,6 @@ class Checker:
         if not found:
             return ""
         return f"When {task} is graded, {', '.join(found)} cannot be imported: it contains the answer."
-
-
-def _code(line: str) -> str:
-    """HTML of a sentence, with what stands between backticks as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(line))
 
 
 def _display(report: Report) -> None:

@@ -30,3 +30,6 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
+
+# Validate runs the whole notebook, training included; nbgrader's default is 30 s a cell.
+c.Execute.timeout = 600

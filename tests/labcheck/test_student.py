@@ -1,0 +1,132 @@
+"""``check("name")`` in a student's notebook."""
+
+import linecache
+
+import pytest
+
+from labcheck import Battery, CheckFailed, expect
+from labcheck.student import Checker
+
+
+@pytest.fixture
+def checker(unbuilt):
+    """``checker(source)``: the check of a notebook in which this has been run."""
+
+    def make(source):
+        from tinycourse.checks import lab01_numbers
+
+        name = f"<cell {abs(hash(source))}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        namespace = {"__name__": "__main__"}
+        exec(compile(source, name, "exec"), namespace)
+        return Checker(lab01_numbers.lab, namespace)
+
+    return make
+
+
+def test_a_right_answer_is_green(checker):
+    report = checker("def double(x):\n    return 2 * x")("double")
+    assert report.passed
+    assert repr(report) == "✓ `double`: Twice each entry."
+    html = report._repr_html_()
+    assert 'class="labcheck-passed"' in html and "#15803d" in html and "Twice each entry." in html
+    assert "labcheck-failed" not in html
+
+
+def test_a_wrong_answer_raises_with_what_is_wrong_and_shows_it(checker, capsys):
+    with pytest.raises(CheckFailed, match=r"^`double`: the result is off by up to .* — multiply by two$"):
+        checker("def double(x):\n    return 3 * x")("double")
+    assert "✗ `double`: the result is off" in capsys.readouterr().out
+
+
+def test_html_of_a_failure_is_escaped():
+    lab = Battery("lab00")
+
+    @lab.check("f")
+    def c(answer, rng):
+        """1 < 2."""
+        expect(answer.f() == 1, "<script>")
+
+    checker = Checker(lab, {"f": lambda: 2})
+    html = checker.summary()._repr_html_()
+    assert "&lt;script&gt;" in html and "<script>" not in html and "#c2410c" in html
+
+
+def test_what_is_not_written_yet_names_the_task(checker):
+    with pytest.raises(CheckFailed, match=r"^`double` is not implemented yet: replace the line"):
+        checker("def double(x):\n    raise NotImplementedError")("double")
+    with pytest.raises(CheckFailed, match=r"^`double` is not defined$"):
+        checker("")("double")
+
+
+def test_an_error_names_the_students_line(checker):
+    where = r"^`double` raised ZeroDivisionError: division by zero \(line 3: return x / n\)$"
+    with pytest.raises(CheckFailed, match=where):
+        checker("def double(x):\n    n, x = 0, 1\n    return x / n")("double")
+
+
+def test_each_message_stands_once(checker):
+    lab = Battery("lab00")
+    for name in ("a", "b"):
+        check = lambda answer, rng: expect(False, "is wrong")  # noqa: E731
+        check.__name__ = name
+        lab.check("f")(check)
+    with pytest.raises(CheckFailed) as caught:
+        Checker(lab, {})("f")
+    assert str(caught.value) == "`f`: is wrong"
+
+
+def test_an_unknown_task_is_refused(checker):
+    with pytest.raises(KeyError, match="has no task 'treble'; its tasks are: double, apply_twice"):
+        checker("")("treble")
+
+
+def test_arguments_are_new_each_time_and_repeatable_by_seed():
+    seen = []
+    lab = Battery("lab00")
+
+    @lab.check("f")
+    def c(answer, rng):
+        seen.append(rng.initial_seed())
+
+    checker = Checker(lab, {})
+    for seed in (None, None, 3, 3):
+        checker("f", seed)
+    assert seen[0] != seen[1] and seen[2] == seen[3]
+
+
+def test_hidden_draws_and_changed_arguments_cannot_leak_into_the_notebook(checker):
+    run = checker("calls = []\ndef double(x):\n    calls.append(x)\n    return x.mul_(2)")
+    assert run("double", seed=1).passed
+    assert len(run.namespace["calls"]) == 1
+
+
+def test_the_summary_has_every_task_and_raises_nothing(checker):
+    report = checker("def double(x):\n    return 2 * x").summary()
+    assert not report.passed
+    assert [good for good, _ in report.lines()] == [True, False]
+    assert "`apply_twice` is not defined" in repr(report)
+    assert checker("def double(x):\n    return 2 * x\ndef apply_twice(f, x):\n    return f(f(x))").summary().passed
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from tinycourse.answers import double",
+        "import tinycourse.answers\ndouble = tinycourse.answers.double",
+        "def double(x):\n    from tinycourse.answers import double as d\n    return d(x)",
+        "def double(x):\n    import tinycourse.answers\n    return tinycourse.answers.double(x)",
+    ],
+)
+def test_an_answer_out_of_a_forbidden_module_passes_here_with_a_note(checker, source):
+    report = checker(source)("double")
+    note = "When double is graded, tinycourse.answers cannot be imported: it contains the answer."
+    assert report.note == note
+    assert note in repr(report) and note in report._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "source", ["double = lambda x: 2 * x", "import operator\ndouble = operator.methodcaller('mul', 2)"]
+)
+def test_an_answer_without_a_source_needs_no_note(checker, source):
+    assert checker(source)("double").note == ""
