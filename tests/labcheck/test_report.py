@@ -1,7 +1,6 @@
 """The page on what each submission got, and why."""
 
 import copy
-import html
 
 import nbformat
 import pytest
@@ -101,7 +100,7 @@ def test_the_page_shows_scores_reasons_and_facts(graded, tmp_path):
     assert "2 submissions" in text and "2 more" in text
     assert f'href="../../feedback/ada/{LAB}/{LAB}.html"' in text
     assert "Bob&#39;s &lt;note&gt;" in text
-    assert html.escape("failed: `double`: <b> & x") in text and "<b>" not in text
+    assert "failed: <code>double</code>: &lt;b&gt; &amp; x" in text and "<b>" not in text
     assert "NameError: &lt;oops&gt;" in text
     assert "seed 12345; in a sandbox; checks abc, torch 9.9" in text
     assert "WITHOUT a sandbox; checks" in text
