@@ -128,8 +128,8 @@ def test_the_verdict_is_stored_with_the_grade(graded):
 def test_feedback_has_the_sentences_and_never_a_hidden_check(graded):
     page = html.unescape((graded.root / "feedback" / "eve" / LAB / f"{LAB}.html").read_text())
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "✗ 0/2 Twice each entry. `double`: the result is off by up to" in text and "multiply by two" in text
-    assert "✗ 0/1 A tensor of float64 gives float64, an empty one an empty one. `double`: the result is off" in text
+    assert "✗ 0/2 Twice each entry. double : the result is off by up to" in text and "multiply by two" in text
+    assert "✗ 0/1 A tensor of float64 gives float64, an empty one an empty one. double : the result is off" in text
     assert "imports tinycourse.answers, which is not available while it is graded" in text
     for secret in ("keeps_the_dtype", "expect_close", "rng", "torch.randn", "torch.empty", "FACTOR * x", "hidden.py"):
         assert secret not in page

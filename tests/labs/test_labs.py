@@ -159,3 +159,11 @@ def test_checks_give_nothing_for_a_function_that_does_nothing(lab):
             answer = local(Session({check.task: idler}, battery.fixtures))
             result = run_check(check, answer, generator_for(0, battery.lab, check))
             assert result.status != "passed", f"{check.task}.{check.name}"
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_readme_counts_are_those_of_the_lab(lab):
+    battery, answers = COURSE.battery(lab), bank(COURSE, lab)
+    wrong = sum(not mutant.right for mutant in answers)
+    row = f"| `{lab}` | {len(battery.tasks)} | {battery.points():g} | {wrong} / {len(answers) - wrong} |"
+    assert row in (COURSE.root / "README.md").read_text()
