@@ -16,7 +16,7 @@ demo: ## build labs and book, grade an example class, serve both (SERVE=0: check
 	@python -m demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve)
 
 test: ## everything that continuous integration runs
-	@.ci/setup bubblewrap chromium git
+	@.ci/setup bubblewrap chromium git libatomic1
 	ruff check .
 	ruff format --check .
 	$(MAKE) --no-print-directory node_modules

@@ -7,10 +7,13 @@ log-SNRs, coefficients from angles (abar = cos² of an angle), products from sum
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
+from labcheck.answer import AnswerError
+from labcheck.expect import CheckFailed
 
 lab = Battery("lab04_schedules", fixtures="noise2data.checks.fixtures", forbidden=["noise2data.paths"])
 
@@ -88,6 +91,77 @@ def recognise(got, mistakes: dict[str, torch.Tensor], otherwise: str = "") -> st
         if got.shape == wrong.shape and torch.allclose(got.double(), wrong.double(), rtol=1e-4, atol=1e-7):
             return sentence
     return otherwise
+
+
+# ---- Hints that are shown only where they apply
+
+EARLIER = "if an earlier check fails too, mend that one first"
+CAST_LAST = "compute the coefficients in abar's dtype, then cast them to x's"
+
+
+def advice(hint: str, applies: bool) -> str:
+    """A hint where it applies; elsewhere the advice to look at an earlier check."""
+    return hint if applies else EARLIER
+
+
+def differs_little(got, want: torch.Tensor, limit: float = 1e-3) -> bool:
+    """Whether a value has the wanted shape and misses by rounding at most, relative to the largest entry."""
+    if not isinstance(got, torch.Tensor) or got.is_complex() or got.shape != want.shape:
+        return False
+    got, want = got.detach().double(), want.double()
+    scale = want.abs().max().clamp(min=1e-300)
+    return bool(((got - want).abs().max() / scale) < limit)  # NaN and inf are not little
+
+
+def is_right(call, want: torch.Tensor, limit: float = 1e-3) -> bool:
+    """Whether another call of the student's function gives the wanted value; an error is not right."""
+    try:
+        return differs_little(call(), want, limit)
+    except Exception:
+        return False
+
+
+def with_rows(call, *args):
+    """call(*args), whose k is (B,); torch's message on sizes that do not match gets the reason."""
+    try:
+        return call(*args)
+    except AnswerError as error:
+        if "must match the size" not in str(error):
+            raise
+        why = "k's factors have shape (B,); give them (B, 1, ..., 1)"
+        raise AnswerError(f"{error} — {why}", error.status) from None
+
+
+def expect_rows(call, x, k, noise, abar, want, *, hint: str, ends: dict[int, str] | None = None, what="the result"):
+    """Fail unless call(x, k, noise, abar), with k of shape (B,), is the wanted value.
+
+    The hint is about rows and shapes. It is shown only where the same levels, given as numbers, are right.
+    ends: {level: hint} for levels that have one of their own, shown where no other row is wrong.
+    """
+    got = with_rows(call, x, k, noise, abar)
+    try:
+        expect_close(got, want, rtol=1e-7, dtype=False, what=what)
+    except CheckFailed:
+        pass
+    else:
+        return
+    if differs_little(got, want):
+        wrong = []
+    else:
+        wrong = [i for i in range(len(k)) if not (_same_shape(got, want) and differs_little(got[i], want[i]))]
+    levels = {int(k[i]) for i in wrong}
+    if not wrong:
+        hint = CAST_LAST
+    elif ends and len(levels) == 1 and levels <= set(ends):
+        hint = ends[levels.pop()]
+    else:
+        numbers = (is_right(lambda i=i: call(x, int(k[i]), noise, abar)[i], want[i]) for i in wrong)
+        hint = advice(hint, all(numbers))
+    expect_close(got, want, rtol=1e-7, dtype=False, what=what, hint=hint)
+
+
+def _same_shape(got, want: torch.Tensor) -> bool:
+    return isinstance(got, torch.Tensor) and got.shape == want.shape
 
 
 def expect_schedule(abar, T: int) -> None:
@@ -180,7 +254,8 @@ def clips_the_last_beta(answer, rng):
     got = answer.cosine_alpha_bar(T)
     expect_schedule(got, T)
     beta = 1 - (got[-1] / got[-2]).item()
-    expect_close(beta, 0.999, rtol=1e-6, what="the last beta", hint="each beta is at most max_beta")
+    hint = advice("each beta is at most max_beta", beta > 0.999)
+    expect_close(beta, 0.999, rtol=1e-6, what="the last beta", hint=hint)
 
 
 # ---- betas_from_alpha_bar
@@ -218,7 +293,7 @@ def ends_in_one_at_zero_snr(answer, rng):
     betas, abar = random_schedule(rng, integer(rng, 3, 20))
     abar[-1] = 0
     got = answer.betas_from_alpha_bar(abar)
-    expect_close(got[:-1], betas[:-1], rtol=1e-6, dtype=False, what="the betas before the last")
+    expect_close(got[:-1], betas[:-1], rtol=1e-6, dtype=False, what="a beta before the last")
     expect(got[-1] == 1, f"the last beta is {got[-1].item():.12g}; the step to abar = 0 keeps nothing, so it is 1")
 
 
@@ -245,10 +320,11 @@ def is_one_step_of_the_chain(answer, rng):
     for k in (T // 2, 1, T):
         b = betas[k - 1]
         got = answer.q_step(x, k, noise, abar)
+        want = (1 - b).sqrt() * x + b.sqrt() * noise
         hint = recognise(
             got, _step_mistakes(betas, abar, k, x, noise), "the step to level k goes from abar[k-1] to abar[k]"
         )
-        want = (1 - b).sqrt() * x + b.sqrt() * noise
+        hint = CAST_LAST if differs_little(got, want) else hint
         expect_close(got, want, rtol=1e-7, dtype=False, what=f"the step to k = {k} of {T}", hint=hint)
 
 
@@ -258,8 +334,8 @@ def takes_a_level_per_sample(answer, rng):
     betas, abar = random_schedule(rng, 20)
     x, noise, k = normal(rng, 6, 2), normal(rng, 6, 2), distinct_levels(rng, 20, 6)
     b = betas[k - 1][:, None]
-    got = answer.q_step(x, k, noise, abar)
-    expect_close(got, (1 - b).sqrt() * x + b.sqrt() * noise, rtol=1e-7, dtype=False, hint="row i belongs to k[i]")
+    want = (1 - b).sqrt() * x + b.sqrt() * noise
+    expect_rows(answer.q_step, x, k, noise, abar, want, hint="row i belongs to k[i]")
 
 
 @lab.check("q_step")
@@ -270,8 +346,9 @@ def keeps_the_dtype_of_x(answer, rng):
     for k in (7, distinct_levels(rng, 10, 4)):
         b = betas[torch.as_tensor(k) - 1].reshape(-1, 1)
         want = ((1 - b).sqrt() * x + b.sqrt() * noise).float()
-        hint = "compute the coefficients in abar's dtype, then cast them to x's"
-        expect_close(answer.q_step(x, k, noise, abar), want, hint=hint)
+        call = answer.q_step if isinstance(k, int) else partial(with_rows, answer.q_step)
+        got = call(x, k, noise, abar)
+        expect_close(got, want, hint=advice(CAST_LAST, differs_little(got, want)))
 
 
 # ---- q_sample
@@ -297,8 +374,9 @@ def jumps_to_level_k(answer, rng):
     x0, eps = normal(rng, 5, 3), normal(rng, 5, 3)
     for k in (T // 2, 1, T):
         got = answer.q_sample(x0, k, eps, abar)
-        hint = recognise(got, _jump_mistakes(phi, k, x0, eps), "the factors are sqrt(abar[k]) and sqrt(1 - abar[k])")
         want = phi[k].cos() * x0 + phi[k].sin() * eps
+        hint = recognise(got, _jump_mistakes(phi, k, x0, eps), "the factors are sqrt(abar[k]) and sqrt(1 - abar[k])")
+        hint = CAST_LAST if differs_little(got, want) else hint
         expect_close(got, want, rtol=1e-7, dtype=False, what=f"the sample at k = {k} of {T}", hint=hint)
 
 
@@ -308,9 +386,10 @@ def takes_a_level_per_sample_from_0(answer, rng):
     phi, abar = random_angles(rng, 20)
     x0, eps = normal(rng, 6, 2), normal(rng, 6, 2)
     k = torch.cat([torch.zeros(1, dtype=torch.int64), distinct_levels(rng, 20, 5)])
-    got = answer.q_sample(x0, k, eps, abar)
     want = phi[k].cos()[:, None] * x0 + phi[k].sin()[:, None] * eps
-    expect_close(got, want, rtol=1e-7, dtype=False, hint="row i belongs to k[i]")
+    ends = {0: "abar[0] is 1 and needs no guard"}
+    expect_rows(answer.q_sample, x0, k, eps, abar, want, hint="row i belongs to k[i]", ends=ends)
+    got = answer.q_sample(x0, k, eps, abar)
     expect(torch.equal(got[0].double(), x0[0]), "row 0 has k = 0: it should be x0 itself, without noise")
 
 
@@ -322,8 +401,9 @@ def keeps_the_dtype_of_x0(answer, rng):
     for k in (7, distinct_levels(rng, 10, 4)):
         angle = phi[torch.as_tensor(k)].reshape(-1, 1)
         want = (angle.cos() * x0 + angle.sin() * eps).float()
-        hint = "compute the coefficients in abar's dtype, then cast them to x0's"
-        expect_close(answer.q_sample(x0, k, eps, abar), want, hint=hint)
+        call = answer.q_sample if isinstance(k, int) else partial(with_rows, answer.q_sample)
+        got = call(x0, k, eps, abar)
+        expect_close(got, want, hint=advice(CAST_LAST, differs_little(got, want)))
 
 
 # ---- log_snr
@@ -385,9 +465,11 @@ def keeps_level_0_clean(answer, rng):
         expect(got.shape == abar.shape, f"the result has shape {tuple(got.shape)}; expected {tuple(abar.shape)}")
         off = got[0].item() - 1
         why = (
-            " by rounding, so its log-SNR is not inf: a/a is exactly 1, a·(1/a) may miss it" if abs(off) < 1e-6 else ""
+            ", through rounding, so its log-SNR is not inf: a/a is exactly 1, a·(1/a) may miss it"
+            if abs(off) < 1e-6
+            else ""
         )
-        expect(off == 0, f"entry 0 is off 1 by {off:.2g}{why}")
+        expect(off == 0, f"entry 0 misses 1 by {off:.2g}{why}")
         expect(got[-1] < abar[-1], "the last entry did not fall")
 
 

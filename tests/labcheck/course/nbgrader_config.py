@@ -15,6 +15,8 @@ c.CourseDirectory.source_directory = "solutions"
 c.CourseDirectory.release_directory = "labs"
 # Students get the notebook and nothing of what stands beside its source.
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "hidden.py", "*.md"]
+# The released notebooks stand in the repository; the command is what makes them known to the gradebook.
+c.GenerateAssignment.force = True
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
 
 c.Autograde.sanitize_preprocessors = [
