@@ -49,8 +49,8 @@ def expect_close_logs(got, want: torch.Tensor, hint: str) -> None:
     """Fail unless a schedule is right to nine digits, its smallest entries too."""
     expect_type(got, torch.Tensor)
     expect(got.dtype == torch.float64, f"the result has dtype {str(got.dtype)[6:]}; a schedule is made in float64")
-    # A float32 schedule is right to some 1e-3 in its smallest entries; the logarithm shows all alike.
-    rounded = got.shape == want.shape and bool((got.log() - want.log()).abs().max() < 2e-3)
+    # Rounding leaves the first entry at 1; an error of the logarithm is relative to each entry.
+    rounded = got.shape == want.shape and bool(got[0] == 1 and (got.log() - want.log()).abs().max() < 1e-3)
     expect_close(got.log(), want.log(), rtol=0.0, atol=1e-9, what="log(abar)", hint=advice(hint, rounded))
 
 
@@ -71,7 +71,7 @@ def is_not_rescaled_with_T(answer, rng):
     T = integer(rng, 10, 400)
     want = abar_of(linear_betas(T, 1e-4, 0.02))
     got = answer.linear_alpha_bar(T)
-    at_1000 = is_right(lambda: answer.linear_alpha_bar(1000), abar_of(linear_betas(1000, 1e-4, 0.02)))
+    at_1000 = is_right(lambda: answer.linear_alpha_bar(1000), abar_of(linear_betas(1000, 1e-4, 0.02)), 1e-6)
     hint = advice("beta_start and beta_end are used as they are, whatever T", at_1000)
     expect_close(got, want, rtol=1e-4, atol=1e-9, dtype=False, hint=hint)
 
@@ -114,7 +114,7 @@ def has_no_lower_clip(answer, rng):
     got = answer.cosine_alpha_bar(T)
     expect_type(got, torch.Tensor)
     betas, want = (1 - a[1:9] / a[:8] for a in (got, cosine_by_definition(T, 0.008, 0.999)))
-    larger = betas.shape == want.shape and bool((betas > 0.99 * want).all())
+    larger = betas.shape == want.shape and bool((betas > 0.99 * want).all() and (betas > 2 * want).any())
     hint = advice("no beta is made larger than the formula says", larger)
     expect_close(betas, want, rtol=1e-3, atol=0.0, dtype=False, what="one of the first betas", hint=hint)
 
@@ -371,8 +371,11 @@ def clips_no_level(answer, rng):
     abar = torch.cat([torch.ones(1, dtype=torch.float64), 1 - gap, small])
     want = torch.cat([torch.tensor([math.inf], dtype=torch.float64), torch.log1p(-gap) - gap.log(), small.log()])
     got = answer.log_snr(abar)
+    expect_type(got, torch.Tensor)
     l = torch.tensor([2.0, -1.0], dtype=torch.float64)  # noqa: E741
-    hint = advice("nothing is clipped", is_right(lambda: answer.log_snr(torch.sigmoid(l)), l))
+    usual = torch.cat([torch.ones(1, dtype=torch.float64), torch.sigmoid(l)])
+    elsewhere = bool(got[0] == math.inf) and is_right(lambda: answer.log_snr(usual)[1:], l)
+    hint = advice("nothing is clipped", elsewhere)
     expect_close(got, want, rtol=1e-6, dtype=False, hint=hint)
 
 

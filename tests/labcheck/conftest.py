@@ -23,6 +23,7 @@ def course_folder(tmp_path_factory) -> Path:
     """The example course, as its authors wrote it: nothing built."""
     root = tmp_path_factory.mktemp("tiny") / "course"
     shutil.copytree(Path(__file__).parent / "course", root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(Path(__file__).parents[2] / "nbgrader_config.py", root)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root)
         patch.setenv("PYTHONPATH", str(root))  # kernels and nbgrader run in processes of their own

@@ -58,6 +58,11 @@ def wrong_without_create_graph(f, x, t):
     return _rows(f, x, t, create_graph=False).diagonal(dim1=0, dim2=2).sum(1)
 
 
+def wrong_graph_only_if_x_needs_one(f, x, t):
+    """Keeps the graph for x's sake only: a network's parameters are cut off where x requires no gradients."""
+    return _rows(f, x, t, create_graph=x.requires_grad).diagonal(dim1=0, dim2=2).sum(1)
+
+
 def wrong_under_no_grad(f, x, t):
     """Fails where the caller has switched gradients off."""
     y = x if x.requires_grad else x.detach().clone().requires_grad_()

@@ -65,6 +65,11 @@ def wrong_without_create_graph(f, x, t, probe):
     return (_product(f, x, t, probe, create_graph=False) * probe).sum(1)
 
 
+def wrong_graph_only_if_x_needs_one(f, x, t, probe):
+    """Keeps the graph for x's sake only: a network's parameters are cut off where x requires no gradients."""
+    return (_product(f, x, t, probe, create_graph=x.requires_grad) * probe).sum(1)
+
+
 def wrong_detached(f, x, t, probe):
     """Always differentiates a detached copy."""
     return (_product(f, x.detach(), t, probe) * probe).sum(1)
