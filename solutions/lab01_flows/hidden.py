@@ -6,7 +6,7 @@ import torch
 
 from labcheck.checks import Battery
 from labcheck.expect import expect, expect_close, expect_type
-from noise2data.checks.lab01_flows import pair, scattered_power_law, sine_divergence
+from noise2data.checks.lab01_flows import TWO_SLOPES, pair, scattered_power_law, sine_divergence
 
 lab = Battery("lab01_flows", hidden=True)
 
@@ -38,7 +38,11 @@ def _untouched(observation, *arguments):
             isinstance(after, torch.Tensor) and torch.equal(after, before),
             f"it changes its argument {name} in place; make a new tensor instead of using +=, *= or an index",
         )
-    expect(observation.kept_requires_grad, "it changes requires_grad of its argument; work on a detached copy")
+    expect(
+        observation.kept_requires_grad,
+        "it changes requires_grad of its argument; where x requires no gradients work on "
+        "`x.detach().requires_grad_()`, otherwise on x itself",
+    )
 
 
 def _gradients(observation, *names):
@@ -97,7 +101,7 @@ def steps_backwards_at_each_samples_own_time_too(answer, rng):
     x, v, t, dt = _normal(rng, 4, 4), _normal(rng, 4), _times(rng, 4), -_uniform(rng, 0.1, 0.2)
     got = answer.heun_step(answer.fixture("constant_field", v=v, c=2.0), x, t, dt)
     integral = dt + ((t + dt) ** 2 - t**2)
-    expect_close(got, x + integral[:, None] * v, hint="the second slope belongs to t + dt, also for dt < 0")
+    expect_close(got, x + integral[:, None] * v, hint=f"{TWO_SLOPES}, also for dt < 0")
 
 
 @lab.check("heun_step")
@@ -214,7 +218,7 @@ def is_zero_for_a_constant_field(answer, rng):
     """A field that does not depend on x has divergence 0."""
     x = _normal(rng, 5, 3)
     got = answer.exact_divergence(answer.fixture("constant_field", v=_normal(rng, 3)), x, 0.5)
-    expect_close(got, _zeros(5), hint="f(x, t) then has no graph to x: its divergence is 0")
+    expect_close(got, _zeros(5), hint="f(x, t) then does not require gradients: its divergence is 0")
 
 
 @lab.check("exact_divergence")
@@ -237,6 +241,19 @@ def can_be_differentiated_again(answer, rng):
     expect_close(gradient, want, what="the gradient by x")
 
 
+@lab.check("exact_divergence")
+def keeps_the_graph_to_the_parameters_of_f(answer, rng):
+    """If f has parameters, the divergence can be differentiated by them, even where x requires no gradients."""
+    W, V, x = _normal(rng, 5, 3), _normal(rng, 3, 5), _normal(rng, 4, 3)
+    observation = answer.observe("exact_divergence", answer.fixture("trainable_sine_field", W=W, V=V), x, 0.5)
+    expect_close(observation.value, sine_divergence(W, V, 0.0, x, 0.5))
+    expect(
+        observation.requires_grad,
+        "f has parameters that require gradients, but the result is cut off from them: "
+        "create_graph=True whatever x requires",
+    )
+
+
 # hutchinson_divergence
 
 
@@ -254,7 +271,7 @@ def is_zero_where_the_field_is_constant(answer, rng):
     """A field that does not depend on x gives 0."""
     x, probe = _normal(rng, 5, 3), _normal(rng, 5, 3)
     got = answer.hutchinson_divergence(answer.fixture("constant_field", v=_normal(rng, 3)), x, 0.5, probe)
-    expect_close(got, _zeros(5), hint="f(x, t) then has no graph to x: its divergence is 0")
+    expect_close(got, _zeros(5), hint="f(x, t) then does not require gradients: its divergence is 0")
 
 
 @lab.check("hutchinson_divergence")
@@ -282,6 +299,20 @@ def can_be_differentiated_again_by_x_and_probe(answer, rng):
     expect_close(by_x, want, what="the gradient by x")
     want = cotangent[:, None] * ((cosine * right) @ V.T + (cosine * left) @ W)
     expect_close(by_probe, want, what="the gradient by probe")
+
+
+@lab.check("hutchinson_divergence")
+def keeps_the_estimates_graph_to_the_parameters_of_f(answer, rng):
+    """If f has parameters, the estimate can be differentiated by them, even where x and probe require no gradients."""
+    W, V, x, probe = _normal(rng, 5, 3), _normal(rng, 3, 5), _normal(rng, 4, 3), _normal(rng, 4, 3)
+    f = answer.fixture("trainable_sine_field", W=W, V=V)
+    observation = answer.observe("hutchinson_divergence", f, x, 0.5, probe)
+    expect_close(observation.value, ((probe @ W.T) * torch.cos(x @ W.T) * (probe @ V)).sum(1))
+    expect(
+        observation.requires_grad,
+        "f has parameters that require gradients, but the result is cut off from them: "
+        "create_graph=True whatever x requires",
+    )
 
 
 # integrate_log_density

@@ -52,6 +52,16 @@ def sine_field(W, V, c=0.0):
     return f
 
 
+def trainable_sine_field(W, V):
+    """The field f(x, t) = sin(x W^T) V^T, whose W is a parameter that requires gradients."""
+    W = torch.nn.Parameter(W.detach().clone())
+
+    def f(x, t):
+        return torch.sin(x @ W.to(x).T) @ V.to(x).T
+
+    return f
+
+
 def constant_divergence(value):
     """The divergence of a field that is linear in x: the same number everywhere."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 
@@ -72,6 +73,8 @@ def looks_once_at_the_start(answer, rng):
 
 # heun_step
 
+TWO_SLOPES = "the mean of two slopes: the first at (x, t), the second at the Euler predictor and t + dt"
+
 
 @lab.check("heun_step")
 def is_second_order_on_a_linear_field(answer, rng):
@@ -96,7 +99,7 @@ def takes_the_second_slope_at_the_end_time(answer, rng):
     t, dt = _uniform(rng, 0.2, 0.6), _uniform(rng, 0.1, 0.3)
     got = answer.heun_step(answer.fixture("constant_field", v=v, c=2.0), x, t, dt)
     integral = dt + ((t + dt) ** 2 - t**2)  # of 1 + 2 t
-    expect_close(got, x + integral * v, hint="the second slope belongs to the time t + dt, the first to t")
+    expect_close(got, x + integral * v, hint=TWO_SLOPES)
 
 
 @lab.check("heun_step")
@@ -210,7 +213,8 @@ def scattered_power_law(rng, n):
 def is_the_trace_of_a_linear_field(answer, rng):
     """For f(x, t) = A x + b the divergence of every sample is the trace of A."""
     A, x = _normal(rng, 4, 4), _normal(rng, 6, 4)
-    got = answer.exact_divergence(answer.fixture("affine_field", A=A, b=_normal(rng, 4)), x, 0.5)
+    with explained_errors():
+        got = answer.exact_divergence(answer.fixture("affine_field", A=A, b=_normal(rng, 4)), x, 0.5)
     if isinstance(got, torch.Tensor) and got.shape == (6,):
         expect(
             not torch.allclose(got.double(), A.sum().expand(6)),
@@ -223,7 +227,8 @@ def is_the_trace_of_a_linear_field(answer, rng):
 def follows_a_curved_field(answer, rng):
     """For a non-linear, time-dependent field it is the divergence at each sample and at the time t."""
     W, V, x, t = _normal(rng, 5, 3), _normal(rng, 3, 5), _normal(rng, 7, 3), _uniform(rng, 0.2, 0.9)
-    got = answer.exact_divergence(answer.fixture("sine_field", W=W, V=V, c=2.0), x, t)
+    with explained_errors():
+        got = answer.exact_divergence(answer.fixture("sine_field", W=W, V=V, c=2.0), x, t)
     expect_close(got, sine_divergence(W, V, 2.0, x, t), hint="each sample has its own Jacobian diagonal")
 
 
@@ -236,15 +241,29 @@ def works_without_grad(answer, rng):
     expect_close(got, A.trace().expand(4), what="the result inside torch.no_grad()")
 
 
+@contextlib.contextmanager
+def explained_errors():
+    """An error that comes from a freed graph says what to do."""
+    try:
+        yield
+    except AnswerError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        hint = "the graph is freed after the first of the d gradients: pass create_graph=True"
+        raise AnswerError(f"{error} — {hint}", error.status) from None
+
+
 def call_without_grad(answer, *args):
     """Call under torch.no_grad(); an error says so, and what to do."""
     try:
-        return answer.without_grad(*args)
+        with explained_errors():
+            return answer.without_grad(*args)
     except AnswerError as error:
         if error.status != "error":
             raise
-        hint = "open a torch.enable_grad() block inside, or use torch.func"
-        raise AnswerError(f"inside torch.no_grad() it {error} — {hint}", error.status) from None
+        missing_graph = "does not require grad" in str(error)
+        hint = " — open a torch.enable_grad() block inside, or use torch.func" if missing_graph else ""
+        raise AnswerError(f"inside torch.no_grad() it {error}{hint}", error.status) from None
 
 
 def sine_divergence(W, V, c, x, t):
@@ -263,7 +282,7 @@ def is_the_quadratic_form_of_the_jacobian(answer, rng):
     want = torch.einsum("bi,ij,bj->b", probe, A, probe)
     if isinstance(got, torch.Tensor) and got.shape == (6,):
         expect(not torch.allclose(got.double(), want / 4), "sum over the features, do not average over them")
-    expect_close(got, want, hint="one number per sample: (J v)·v, summed over the features")
+    expect_close(got, want, hint="one number per sample: v^T J v with v = probe as given; draw nothing")
 
 
 @lab.check("hutchinson_divergence")
