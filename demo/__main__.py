@@ -13,7 +13,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
-from demo.example_class import CLASS, LAB, hand_in
+from demo.example_class import CLASS, LAB, hand_in, working_folder
 from labcheck.course import Course, CourseError
 from labcheck.grading import grade_class
 from labcheck.judge import Limits
@@ -62,14 +62,11 @@ def _grade() -> bool:
     home = Course.find()
     shutil.rmtree(_ROOM, ignore_errors=True)
     _ROOM.mkdir(parents=True)
-    for name in ("pyproject.toml", "nbgrader_config.py"):
-        shutil.copy(home.root / name, _ROOM)
-    for folder in (home.solutions, home.labs):
-        shutil.copytree(folder, _ROOM / folder.name)
+    course = working_folder(home, _ROOM)
     hand_in(home, _ROOM / "submitted")
-    graded = grade_class(Course.find(_ROOM), LAB, limits=Limits(seconds=2.0))
+    graded = grade_class(course, LAB, limits=Limits(seconds=2.0))
     report = _ROOM / "report" / "index.html"
-    write_report(Course.find(_ROOM), LAB, report, notes={s.student: s.note for s in CLASS})
+    write_report(course, LAB, report, notes={s.student: s.note for s in CLASS})
     deserved = {submission.student: submission.points(home) for submission in CLASS}
     print(f"\n{LAB}: the example class")
     for result in graded:

@@ -7,6 +7,7 @@ step with the lab.
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,15 @@ CLASS = (
     Submission("imports", "Imports the answers from the course's package.", _imports, "all"),
     Submission("damaged", "Right, but without nbgrader's metadata, with cells deleted, copied and moved.", _damaged),
 )
+
+
+def working_folder(home: Course, folder: Path) -> Course:
+    """An instructor's working folder: the course's settings, solutions and labs, in a folder that exists."""
+    for name in ("pyproject.toml", "nbgrader_config.py"):
+        shutil.copy(home.root / name, folder)
+    for source in (home.solutions, home.labs):
+        shutil.copytree(source, folder / source.name)
+    return Course.find(folder)
 
 
 def hand_in(course: Course, folder: Path) -> None:

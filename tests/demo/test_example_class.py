@@ -1,12 +1,10 @@
 """The example class gets exactly what it deserves; what stock nbgrader gives the same notebooks stands beside."""
 
-import shutil
-
 import pytest
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 
-from demo.example_class import CLASS, LAB, hand_in
+from demo.example_class import CLASS, LAB, hand_in, working_folder
 from labcheck.course import Course
 from labcheck.grading import grade_class
 from labcheck.judge import Limits
@@ -34,26 +32,22 @@ STOCK = {
 pytestmark = pytest.mark.grading
 
 
-def _working_folder(folder):
-    """An instructor's working folder with the example class handed in."""
-    for name in ("pyproject.toml", "nbgrader_config.py"):
-        shutil.copy(HOME.root / name, folder)
-    for source in (HOME.solutions, HOME.labs):
-        shutil.copytree(source, folder / source.name)
+def _class_in(folder):
+    course = working_folder(HOME, folder)
     hand_in(HOME, folder / "submitted")
-    return Course.find(folder)
+    return course
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    course = _working_folder(tmp_path_factory.mktemp("ours"))
+    course = _class_in(tmp_path_factory.mktemp("ours"))
     return course, {graded.student: graded for graded in grade_class(course, LAB, limits=Limits(seconds=2.0))}
 
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
     """Points by nbgrader's own autograder, from the automatic tests; None where it gave no grade."""
-    course = _working_folder(tmp_path_factory.mktemp("stock"))
+    course = _class_in(tmp_path_factory.mktemp("stock"))
     config = nbgrader_config(course)
     del config.Autograde
     config.Execute.timeout = 20

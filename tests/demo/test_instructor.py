@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from demo.example_class import LAB
+from demo.example_class import LAB, working_folder
 from labcheck.course import Course
 from labcheck.notebooks import read
 
@@ -15,10 +15,7 @@ HOME = Course.find()
 
 @pytest.mark.grading
 def test_nbgrader_grades_by_configuration_alone(tmp_path):
-    for name in ("pyproject.toml", "nbgrader_config.py"):
-        shutil.copy(HOME.root / name, tmp_path)
-    for source in (HOME.solutions, HOME.labs):
-        shutil.copytree(source, tmp_path / source.name)
+    working_folder(HOME, tmp_path)
     handed_in = tmp_path / "submitted" / "ada" / LAB / f"{LAB}.ipynb"
     handed_in.parent.mkdir(parents=True)
     shutil.copy(HOME.solutions / LAB / f"{LAB}.ipynb", handed_in)
