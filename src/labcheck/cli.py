@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labcheck.course import Course, CourseError
 from labcheck.inside.loading import Cell
-from labcheck.judge import Limits, Verdict, judge
+from labcheck.judge import Limits, Verdict, judge, sandbox_for
 from labcheck.notebooks import NotebookError
 from labcheck.sandbox import SandboxBroken, SandboxUnavailable
 
@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
 
     grade = commands.add_parser("grade", help="autograde every submission of a lab, with feedback")
     grade.add_argument("lab", metavar="LAB")
-    grade.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one a submission)")
+    grade.add_argument("--jobs", type=int, default=1, help="processes that judge (default: 1)")
+    grade.add_argument("--again", action="store_true", help="grade also what is graded and has not changed")
+    grade.add_argument("--seed", type=int, help="of the checks' arguments (default: a secret one for each submission)")
     _walls(grade)
     grade.set_defaults(command=_grade)
 
@@ -86,10 +88,9 @@ def _run(course, args):
     except UnicodeDecodeError:
         raise NotebookError(f"{args.answers}: not a Python file (its text is not UTF-8)") from None
     cells = [Cell(args.answers.name, source, answer=True)]
-    verdict = judge(
-        battery, cells, packages=[course.package], unavailable=course.unavailable(args.lab), seed=args.seed,
-        only=args.only, walls=args.walls, limits=Limits(seconds=args.seconds),
-    )  # fmt: skip
+    places = {"packages": [course.package], "unavailable": course.unavailable(args.lab), "walls": args.walls}
+    with sandbox_for(battery, **places) as sandbox:
+        verdict = judge(battery, cells, sandbox, seed=args.seed, only=args.only, limits=Limits(seconds=args.seconds))
     print(json.dumps(verdict.as_dict(), indent=2) if args.json else _as_text(verdict))
     return 0
 
@@ -107,7 +108,9 @@ def _as_text(verdict: Verdict) -> str:
 def _grade(course, args):
     from labcheck.grading import grade_class
 
-    graded = grade_class(course, course.require(args.lab), walls=args.walls, seed=args.seed)
+    graded = grade_class(
+        course, course.require(args.lab), jobs=args.jobs, walls=args.walls, seed=args.seed, again=args.again
+    )
     for g in graded:
         print(f"{g.student}: {g.error or f'{g.score:g} of {g.max_score:g} points'}")
     return 1 if any(g.error for g in graded) else 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from labcheck.answer import Answer, AnswerError, ended
 from labcheck.checks import Battery, Check, CheckResult, generator_for, run_check
 from labcheck.inside.loading import Cell, Problem, defined_names, forbidden_imports, imported_names, parse
+from labcheck.inside.wire import END, pack
 from labcheck.sandbox import Sandbox, SandboxBroken
 
 _MARGIN = 5.0  # seconds that the judge waits longer than the driver, which then has something to say
@@ -17,20 +19,27 @@ _RESTARTS = 5  # of one submission's sandbox, should student code break the driv
 
 @dataclass(frozen=True)
 class Limits:
-    """What one check may take.
+    """What student code may take; a busy machine costs nobody a point.
 
     Attributes:
-        seconds: of processor time, for loading the cells and all calls; a busy machine costs nobody a point.
-        memory: bytes beyond what torch takes.
+        seconds: of processor time, for loading the cells and again for each check.
+        memory: bytes of a submission's processes together, beyond what torch takes.
+        processes: of a submission at once.
     """
 
     seconds: float = 5.0
     memory: int = 2 * 2**30
+    processes: int = 32
 
     @property
     def patience(self) -> float:
-        """Wall seconds for each cell to load and for each call, which end what sleeps."""
+        """Wall seconds for each cell to load and for all calls of a check, which end what sleeps."""
         return 6 * self.seconds
+
+    @property
+    def submission(self) -> float:
+        """Wall seconds for all of a submission's code."""
+        return 60 * self.seconds
 
 
 @dataclass
@@ -84,16 +93,28 @@ def new_seed() -> int:
     return secrets.randbits(63)
 
 
+def sandbox_for(battery: Battery, *, packages=(), unavailable=(), warm=(), walls: bool = True) -> Sandbox:
+    """The sandbox of a lab, for any number of submissions, one after the other.
+
+    Args:
+        battery: the lab's checks.
+        packages: names of the course's packages, mounted without the unavailable modules.
+        unavailable: dotted names of modules that cannot be imported.
+        warm: dotted names of modules imported before any student code.
+        walls: False runs student code unprotected, which the verdicts record.
+    """
+    return Sandbox(
+        battery.lab, fixtures=battery.fixtures, forbidden=unavailable, packages=packages, warm=warm, walls=walls
+    )
+
+
 def judge(
     battery: Battery,
     cells: list[Cell],
+    sandbox: Sandbox,
     *,
-    packages=(),
-    unavailable=(),
-    warm=(),
     seed: int | None = None,
     only: str | None = None,
-    walls: bool = True,
     limits: Limits | None = None,
     released: frozenset[str] = frozenset(),
 ) -> Verdict:
@@ -102,43 +123,25 @@ def judge(
     Args:
         battery: visible and hidden checks.
         cells: the notebook's code cells, in order.
-        packages: names of the course's packages, mounted without the unavailable modules.
-        unavailable: dotted names of modules that cannot be imported.
-        warm: dotted names of modules imported before any student code.
+        sandbox: an entered sandbox of the lab (`sandbox_for`).
         seed: of the arguments; a new secret one if None.
         only: a task; its checks alone are run.
-        walls: False runs student code unprotected, which the verdict records.
-        limits: of one check.
+        limits: of the student's code.
         released: sources of cells that students did not write; what cannot be run there is no problem of theirs.
 
     Returns:
-        A Verdict with one result a check, whatever the student's code does.
+        A Verdict with one result a check, whatever the student's code does; the same for the same seed.
 
     Raises:
-        SandboxUnavailable: no sandbox can be had.
         KeyError: ``only`` names no task of the lab.
+        SandboxBroken: the sandbox cannot be started again.
     """
     seed = new_seed() if seed is None else seed
     checks = battery.of(only) if only else battery.checks
-    verdict = Verdict(battery.lab, seed, walls, versions=_versions(battery, packages))
-    trial = _Trial(battery, cells, seed, limits or Limits())
-    sandbox = Sandbox(
-        battery.lab, fixtures=battery.fixtures, forbidden=unavailable, packages=packages, warm=warm, walls=walls
-    )
-    left = list(checks)
-    for _ in range(1 + _RESTARTS):
-        if not left:
-            break
-        with sandbox:
-            while left:
-                try:
-                    verdict.checks.append(trial.run(sandbox, left[0]))
-                except SandboxBroken as error:
-                    verdict.checks.append(_lost(left[0], str(error)))
-                    left.pop(0)
-                    break
-                left.pop(0)
-    verdict.checks += [_lost(check, "the code ended its sandbox too often") for check in left]
+    trial = _Trial(battery, cells, seed, limits or Limits(), sandbox)
+    verdict = Verdict(battery.lab, seed, sandbox.walls, versions=versions(battery, sandbox.packages))
+    verdict.checks = [trial.run(check) for check in checks]
+    trial.close()
     verdict.problems = [p for p in trial.problems if trial.source_of(p.cell) not in released]
     return verdict
 
@@ -146,15 +149,19 @@ def judge(
 class _Trial:
     """Runs checks of one submission, and remembers which of its cells cannot be loaded at all."""
 
-    def __init__(self, battery, cells, seed, limits):
+    def __init__(self, battery, cells, seed, limits, sandbox):
         self.battery = battery
         self.cells = list(cells)
         self.all_cells = tuple(cells)
         self.seed = seed
         self.limits = limits
+        self.sandbox = sandbox
         self.forbidden = _forbidden_by_task(battery, cells)
         self.fatal: list[Problem] = []
         self.loading: list[Problem] = []
+        self.left = limits.submission  # wall seconds
+        self.starts = 1 + _RESTARTS
+        self.ready = False
 
     @property
     def problems(self):
@@ -163,63 +170,82 @@ class _Trial:
     def source_of(self, name):
         return next((cell.source for cell in self.all_cells if cell.name == name), None)
 
-    def run(self, sandbox: Sandbox, check: Check) -> CheckResult:
+    def run(self, check: Check) -> CheckResult:
+        try:
+            if not self.ready and (why := self._load()):
+                return _lost(check, why)
+            return self._run(check)
+        except SandboxBroken as error:
+            self.ready = False
+            self.sandbox.restart()
+            return _lost(check, str(error))
+
+    def _run(self, check) -> CheckResult:
         rng = generator_for(self.seed, self.battery.lab, check)
-        patience = self.limits.patience + _MARGIN
+        if self.left <= 0:
+            return _lost(check, "the submission has used up its time", "timeout")
+        patience = min(self.limits.patience, self.left)
         broken = []
 
         def ask(request):
+            start = time.monotonic()
             try:
-                return sandbox.request(request, patience)
+                return self.sandbox.request(request, patience + _MARGIN)
             except SandboxBroken as error:
                 broken.append(error)
                 raise AnswerError("ended its sandbox") from None
+            finally:
+                self.left -= time.monotonic() - start
 
-        if not self._begin(sandbox, rng.initial_seed() % 2**31):
-            return _lost(check, "none of the notebook's cells can be loaded")
+        begin = {"op": "begin", "seed": rng.initial_seed() % 2**31, "patience": patience}
+        self.sandbox.send(pack(begin), _MARGIN)
         result = run_check(check, Answer(ask), rng)
         if broken:
             raise broken[0]
-        sandbox.send({"op": "end"}, patience)
+        self.sandbox.send(END, _MARGIN)
         modules = self.forbidden.get(check.task)
         if result.status in ("error", "missing") and modules:
             message = f"`{check.task}`: imports {', '.join(modules)}, which is not available while it is graded"
-            result = CheckResult(**{**asdict(result), "status": "forbidden", "message": message})
+            result = replace(result, status="forbidden", message=message)
         return result
 
-    def _begin(self, sandbox, seed) -> bool:
-        """Start a check's process; leave out, from now on, a cell that ends the process by being loaded."""
+    def _load(self) -> str:
+        """Have the cells loaded; leave out a cell that ends the process by being loaded. Why not, or nothing."""
+        if not self.starts:
+            return "the code ended its sandbox too often"
+        self.starts -= 1
+        self.sandbox.open()
         while True:
             request = {
-                "op": "begin",
+                "op": "load",
                 "cells": [[cell.name, cell.source, cell.answer] for cell in self.cells],
-                "seed": seed,
-                "seconds": self.limits.seconds,
-                "patience": self.limits.patience,
-                "memory": self.limits.memory,
+                "tasks": self.battery.tasks,
+                "seed": self.seed % 2**31,
+                "patience": min(self.limits.patience, max(self.left, 0.0)),
+                **asdict(self.limits),
             }
-            reply = sandbox.request(request, self.limits.patience * (1 + len(self.cells)) + _MARGIN)
+            start = time.monotonic()
+            reply = self.sandbox.request(request, self.left + _MARGIN)
+            self.left -= time.monotonic() - start
             if isinstance(reply, dict) and isinstance(reply.get("loaded"), list):
-                self.loading = _problems(reply["loaded"])
-                return True
-            sandbox.send({"op": "end"}, _MARGIN)
+                self.loading = [Problem(cell, line, message[:500]) for cell, line, message in reply["loaded"]]
+                self.ready = True
+                return ""
             name = reply.get("cell") if isinstance(reply, dict) else None
             rest = [cell for cell in self.cells if cell.name != name]
             if len(rest) == len(self.cells):
-                return False
+                self.close()
+                return "none of the notebook's cells can be loaded"
             why = ended(reply["ended"]) if isinstance(reply.get("ended"), str) else "it ended the process"
             self.fatal.append(Problem(name, 0, f"left out: {why}"))
             self.cells = rest
 
-
-def _problems(rows) -> list[Problem]:
-    """Problems as the sandbox reports them; a malformed row is dropped."""
-    problems = []
-    for row in rows[:100]:
-        if isinstance(row, list) and len(row) == 3 and isinstance(row[0], str) and isinstance(row[2], str):
-            line = row[1] if isinstance(row[1], int) else 0
-            problems.append(Problem(row[0][:200], line, row[2][:500]))
-    return problems
+    def close(self) -> None:
+        """Have everything of the submission gone from the sandbox."""
+        try:
+            self.sandbox.close()
+        except SandboxBroken:
+            self.sandbox.restart()
 
 
 def _forbidden_by_task(battery, cells) -> dict[str, list[str]]:
@@ -237,12 +263,12 @@ def _forbidden_by_task(battery, cells) -> dict[str, list[str]]:
     return found
 
 
-def _lost(check: Check, why: str) -> CheckResult:
+def _lost(check: Check, why: str, status: str = "error") -> CheckResult:
     message = f"`{check.task}`: {why}"
-    return CheckResult(check.task, check.name, check.hidden, check.points, 0.0, "error", message, check.purpose)
+    return CheckResult(check.task, check.name, check.hidden, check.points, 0.0, status, message, check.purpose)
 
 
-def _versions(battery, packages) -> dict[str, str]:
+def versions(battery: Battery, packages) -> dict[str, str]:
     """What a regrade needs to be the same: the packages' versions, and a digest of the checks' files."""
     versions = {"checks": battery.digest()}
     for name in dict.fromkeys((*packages, "torch", "numpy")):

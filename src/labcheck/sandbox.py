@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import shutil
@@ -13,10 +14,12 @@ import tempfile
 from pathlib import Path
 
 from labcheck.inside.channel import Channel, Closed
-from labcheck.inside.wire import WireError, pack, unpack
+from labcheck.inside.wire import CLOSE, OPEN, WireError, pack, unpack
 
-_START = "import sys; sys.path.insert(0, {0!r}); from labcheck.inside.driver import main; main()"
+_START = "import gc, sys; gc.disable(); sys.path.insert(0, {0!r}); from labcheck.inside.driver import main; main()"
 _IMPORT_SECONDS = 120.0  # importing torch from a cold disk
+_MESSAGE_SECONDS = 30.0
+_STOP_SECONDS = 5.0
 _TMP_BYTES = 64 * 2**20
 _COURSE = "/course"
 _SEALED = ["--remount-ro", "/", "--remount-ro", "/dev"]  # once all is mounted: both are in memory, without a cap
@@ -26,9 +29,27 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
 
+_REFUSED_CALLS = (
+    # namespaces and mounts; the driver has set them up
+    "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "mount_setattr",
+    "fsopen", "fsconfig", "fsmount", "fspick",
+    # other processes
+    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
+    # memory that belongs to no process
+    "memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open",
+    # the kernel's further interpreters
+    "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
+    "add_key", "request_key", "keyctl",
+)  # fmt: skip
+_NEW_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # of clone(2)
+
 
 class SandboxUnavailable(RuntimeError):
     """No sandbox can be had on this machine; the message says what to do."""
+
+
+class _NotNested(RuntimeError):
+    """The system does not allow a process of the sandbox to make namespaces."""
 
 
 class SandboxBroken(RuntimeError):
@@ -36,7 +57,10 @@ class SandboxBroken(RuntimeError):
 
 
 class Sandbox:
-    """One sandboxed driver, as a context manager.
+    """A warm driver behind walls, as a context manager; it serves one submission after the other.
+
+    Where the system allows it (`own_namespaces`), each submission gets namespaces of its own in a fork of the
+    driver, which imports torch once. Elsewhere each submission gets a sandbox of its own, and an import.
 
     Args:
         lab: the lab's name, for messages.
@@ -46,26 +70,107 @@ class Sandbox:
             is all that the sandbox sees.
         warm: dotted names of modules imported once, before any student code.
         walls: False runs the same driver as an ordinary process.
+        nested: False does without namespaces in a fork, though they may be had.
 
     Raises:
         SandboxUnavailable: bubblewrap is missing, or the system does not allow its namespaces.
     """
 
-    def __init__(self, lab, *, fixtures=None, forbidden=(), packages=(), warm=(), walls=True):
+    def __init__(self, lab, *, fixtures=None, forbidden=(), packages=(), warm=(), walls=True, nested=True):
         self.config = {
             "lab": lab,
             "fixtures": fixtures,
             "forbidden": list(forbidden),
-            "walls": walls,
+            "walls": ("own" if nested else "shared") if walls else "none",
             "warm": [name for name in warm if not _within(name, forbidden)],
         }
         self.packages = tuple(packages)
-        self.walls = walls
         self._stack = contextlib.ExitStack()
+        self._used = self._opened = False
+
+    @property
+    def own_namespaces(self) -> bool:
+        """Whether each submission is behind walls of its own in one warm driver."""
+        return self.config["walls"] == "own"
+
+    @property
+    def walls(self) -> bool:
+        """Whether student code runs behind walls at all."""
+        return self.config["walls"] != "none"
 
     def __enter__(self):
-        if self.walls:
+        if self.config["walls"] != "none":
             require_bubblewrap()
+            self.config["filter"] = _system_call_filter().hex()
+        try:
+            self._start()
+        except _NotNested:
+            self.config["walls"] = "shared"
+            self._start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def open(self) -> None:
+        """Begin a submission: nothing of an earlier one is left.
+
+        Raises:
+            SandboxBroken: it could not be begun.
+        """
+        self.close()
+        if self._used and not self.own_namespaces and self.walls:
+            self.restart()
+        self._used = self._opened = True
+        self.send(OPEN, _MESSAGE_SECONDS)
+
+    def close(self) -> None:
+        """End a submission that was begun, with everything that it has left.
+
+        Raises:
+            SandboxBroken: the driver does not read.
+        """
+        if self._opened:
+            self._opened = False
+            self.send(CLOSE, _MESSAGE_SECONDS)
+
+    def restart(self) -> None:
+        """Begin anew, whatever became of the driver.
+
+        Raises:
+            SandboxBroken: it did not start.
+        """
+        self._stack.close()
+        self._start()
+
+    def request(self, message: dict, seconds: float):
+        """Send a message and return the reply.
+
+        Raises:
+            SandboxBroken: no well-formed reply came within the given seconds.
+        """
+        self.send(pack(message), seconds)
+        return self._receive(seconds)
+
+    def send(self, message: bytes, seconds: float) -> None:
+        """Send a packed message that has no reply.
+
+        Raises:
+            SandboxBroken: the driver did not read it within the given seconds.
+        """
+        try:
+            self.channel.send(message, seconds)
+        except (Closed, TimeoutError) as error:
+            raise SandboxBroken(str(error)) from None
+
+    def _receive(self, seconds):
+        try:
+            return unpack(self.channel.receive(seconds))
+        except (Closed, TimeoutError, WireError) as error:
+            raise SandboxBroken(str(error)) from None
+
+    def _start(self) -> None:
+        self._used = self._opened = False
         with contextlib.ExitStack() as stack:  # leaves nothing behind should the start fail
             room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labcheck-")))
             room.chmod(0o755)
@@ -78,56 +183,40 @@ class Sandbox:
                 )  # fmt: skip
             self.channel = Channel(ours)
             stack.callback(self._stop)
-            if self.request(self.config, _IMPORT_SECONDS) != {"ready": True}:
+            if self.request(self.config, _MESSAGE_SECONDS) != {"possible": True}:
+                raise _NotNested
+            if self._receive(_IMPORT_SECONDS) != {"ready": True}:
                 raise SandboxBroken("the sandbox did not start")
             self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exception):
-        self._stack.close()
-
-    def request(self, message: dict, seconds: float):
-        """Send a message and return the reply.
-
-        Raises:
-            SandboxBroken: no well-formed reply came within the given seconds.
-        """
-        self.send(message, seconds)
-        try:
-            return unpack(self.channel.receive(seconds))
-        except (Closed, TimeoutError, WireError) as error:
-            raise SandboxBroken(str(error)) from None
-
-    def send(self, message: dict, seconds: float) -> None:
-        """Send a message that has no reply.
-
-        Raises:
-            SandboxBroken: the driver did not read it within the given seconds.
-        """
-        try:
-            self.channel.send(pack(message), seconds)
-        except (Closed, TimeoutError) as error:
-            raise SandboxBroken(str(error)) from None
 
     def _stop(self):
         self.channel.close()
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(_STOP_SECONDS)  # so that its processor time is counted as a child's
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def _command(self, room: Path) -> list[str]:
-        if not self.walls:
-            return [sys.executable, "-I", "-c", _START.format(str(room))]
+        python = [sys.executable, "-I", "-c"]
+        if self.config["walls"] == "none":
+            return [*python, _START.format(str(room))]
         return [
-            *bubblewrap(), *_read_only_system(), *_masks(self.packages), "--ro-bind", str(room), _COURSE, *_SEALED,
-            sys.executable, "-I", "-c", _START.format(_COURSE),
+            *bubblewrap(innermost=self.config["walls"] == "shared"), *_read_only_system(), *_masks(self.packages),
+            "--ro-bind", str(room), _COURSE, *_SEALED, *python, _START.format(_COURSE),
         ]  # fmt: skip
 
 
-def bubblewrap() -> list[str]:
-    """The walls: own namespaces, no network, no capabilities, an empty environment, a small private /tmp."""
+def bubblewrap(innermost: bool) -> list[str]:
+    """The walls: own namespaces, no network, no capabilities, an empty environment, a small private /tmp.
+
+    Args:
+        innermost: forbid further user namespaces; the driver needs one for each submission.
+    """
     environment = [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
     return [
-        "bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534",
+        "bwrap", "--unshare-all", "--unshare-user", *(["--disable-userns"] if innermost else []),
+        "--uid", "65534", "--gid", "65534",
         "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv", *environment,
         "--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm",
         "--size", str(_TMP_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp",
@@ -143,11 +232,33 @@ def require_bubblewrap() -> None:
     advice = "or ask for --no-sandbox, which lets submissions read and change this machine"
     if shutil.which("bwrap") is None:
         raise SandboxUnavailable(f"bubblewrap is not installed: install it (apt install bubblewrap), {advice}")
-    probe = [*bubblewrap(), *_read_only_system(), *_SEALED, "/usr/bin/true"]
+    probe = [*bubblewrap(innermost=False), *_read_only_system(), *_SEALED, "/usr/bin/true"]
     result = subprocess.run(probe, capture_output=True, text=True)
     if result.returncode != 0:
         why = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SandboxUnavailable(f"bubblewrap cannot make a sandbox here ({why}): allow user namespaces, {advice}")
+
+
+def _system_call_filter() -> bytes:
+    """A seccomp program: what no answer needs, and what would reach other processes or take memory unseen."""
+    try:
+        import pyseccomp as seccomp
+    except (ImportError, RuntimeError) as error:  # the second where its library is not there
+        raise SandboxUnavailable(f"{error}: install what grading needs (pip install pyseccomp, libseccomp)") from None
+    allowed = seccomp.SyscallFilter(seccomp.ALLOW)
+    refuse = seccomp.ERRNO(errno.EPERM)
+    for name in _REFUSED_CALLS:
+        allowed.add_rule(refuse, name)
+    for flag in _NEW_NAMESPACES:
+        allowed.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
+    # Its flags lie in memory, where a filter cannot look; the C library falls back to clone.
+    allowed.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
+    allowed.add_rule(refuse, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))  # limits of another process
+    allowed.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.GT, socket.AF_INET6))  # of all but common families
+    with tempfile.TemporaryFile() as file:
+        allowed.export_bpf(file)
+        file.seek(0)
+        return file.read()
 
 
 def _read_only_system() -> list[str]:

@@ -1,5 +1,6 @@
 """Grading cells: a grade can only be had by computing the right arrays."""
 
+import contextlib
 import json
 from dataclasses import asdict
 
@@ -10,7 +11,7 @@ from labcheck import Battery, expect_close
 from labcheck import judge as judge_module
 from labcheck.checks import CheckResult, run_check
 from labcheck.inside.loading import Cell
-from labcheck.judge import Limits, Verdict, judge, new_seed
+from labcheck.judge import Limits, Verdict, judge, new_seed, sandbox_for
 
 LAB = "lab01_numbers"
 SETUP = Cell("top-2", "import torch\nfrom tinycourse.checks import lab01_numbers\nFACTOR = 2\ncheck = print(5)")
@@ -23,14 +24,21 @@ RIGHT = [
 
 @pytest.fixture(scope="module")
 def grade(unbuilt):
-    """``grade(cells, battery=..., **options)``: a verdict on cells of the example course."""
+    """``grade(cells, battery=..., **options)``: a verdict on cells of the example course, in a sandbox that all share."""
+    with contextlib.ExitStack() as stack:
+        sandboxes = {}
 
-    def run(cells, battery=None, lab=LAB, **options):
-        battery = battery or unbuilt.battery(lab)
-        usual = {"seed": 5, "packages": ["tinycourse"], "released": frozenset({SETUP.source})}
-        return judge(battery, cells, **(usual | {"unavailable": unbuilt.unavailable(lab)} | options))
+        def run(cells, battery=None, lab=LAB, walls=True, **options):
+            battery = battery or unbuilt.battery(lab)
+            if (lab, walls, battery.fixtures) not in sandboxes:
+                places = {"packages": ["tinycourse"], "unavailable": unbuilt.unavailable(lab)}
+                sandboxes[lab, walls, battery.fixtures] = stack.enter_context(
+                    sandbox_for(battery, walls=walls, **places)
+                )
+            options = {"seed": 5, "released": frozenset({SETUP.source})} | options
+            return judge(battery, cells, sandboxes[lab, walls, battery.fixtures], **options)
 
-    return run
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +178,9 @@ SCALER = "import torch\ndef make_scaler(k):\n    return {}"
 
 @pytest.mark.grading
 def test_callables_are_judged_through_handles(grade):
-    verdict = grade([Cell("make_scaler", SCALER.format("lambda x: k * x"), True)], lab="lab02_makers")
+    verdict = grade(
+        [Cell("make_scaler", SCALER.format("lambda x: k * x"), True)], lab="lab02_makers", only="make_scaler"
+    )
     assert set(statuses(verdict).values()) == {"passed"}
 
 
@@ -184,8 +194,112 @@ def test_callables_are_judged_through_handles(grade):
 )
 def test_wrong_callables_fail(unbuilt, answer_of, made, failed):
     answer = answer_of(SCALER.format(made))
-    results = [run_check(check, answer, torch.Generator()) for check in unbuilt.battery("lab02_makers").checks]
+    checks = unbuilt.battery("lab02_makers").of("make_scaler")
+    results = [run_check(check, answer, torch.Generator()) for check in checks]
     assert [result.check for result in results if result.status != "passed"] == failed
+
+
+# Nets for make_net: (statements of __init__, expressions of forward, the checks that they fail, words of the message).
+NET = """import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        {layers}
+
+    def forward(self, x):
+        return {value}
+
+def make_net(width):
+    return Net(width)
+"""
+FIRST, LAST = "self.first = torch.nn.Linear(2, width)", "self.last = torch.nn.Linear(width, 1)"
+VALUE = "self.last(torch.tanh(self.first(x)))"
+RIGHT_NETS = {
+    "in order": (f"{FIRST}; {LAST}", VALUE),
+    "in the other order": (f"{LAST}; {FIRST}", VALUE),
+    "with its own initial values": (f"{LAST}; {FIRST}; torch.nn.init.zeros_(self.last.weight)", VALUE),
+    "by hand": (
+        f"{LAST}; {FIRST}",
+        "torch.tanh(x @ self.first.weight.T + self.first.bias) @ self.last.weight.T + self.last.bias",
+    ),
+}
+WRONG_NETS = {
+    "another function": (f"{FIRST}; {LAST}", "self.last(torch.relu(self.first(x)))", 1, "apply first, then tanh"),
+    "no graph": (f"{FIRST}; {LAST}", VALUE.replace("(x)", "(x.detach())"), 1, "should keep the graph"),
+    "frozen": (f"{FIRST}; {LAST}; self.first.requires_grad_(False)", VALUE, 2, "has 6 trained parameters"),
+    "wider": (f"{FIRST}; {LAST}; self.more = torch.nn.Linear(1, 1)", VALUE, 2, "`more.weight` is not expected"),
+    "misnamed": (
+        f"{FIRST}; self.lst = torch.nn.Linear(width, 1)",
+        VALUE.replace("last", "lst"),
+        1,
+        "`last.weight` is missing",
+    ),
+    "of a constant": (f"{FIRST}; {LAST}", "torch.ones(len(x), 1)", 1, "is off by up to"),
+}
+
+
+def net_cell(layers, value):
+    return Cell("make_net", NET.format(layers=layers, value=value), answer=True)
+
+
+@pytest.mark.parametrize("name", [*RIGHT_NETS, *WRONG_NETS])
+def test_a_module_is_judged_by_its_function_and_not_by_how_it_was_made(unbuilt, answer_of, name):
+    layers, value, failures, words = (*RIGHT_NETS[name], 0, "") if name in RIGHT_NETS else WRONG_NETS[name]
+    answer = answer_of(NET.format(layers=layers, value=value))
+    for seed in range(5):
+        results = [
+            run_check(check, answer, torch.Generator().manual_seed(seed))
+            for check in unbuilt.battery("lab02_makers").of("make_net")
+        ]
+        failed = [result.message for result in results if result.status != "passed"]
+        assert len(failed) == failures
+        assert words in " ".join(failed)
+
+
+@pytest.mark.grading
+@pytest.mark.parametrize(
+    ("name", "score"), [("in order", 2), ("in the other order", 2), ("another function", 1), ("frozen", 0)]
+)
+def test_modules_are_judged_in_the_sandbox(grade, name, score):
+    layers, value, *_ = (RIGHT_NETS | WRONG_NETS)[name]
+    assert grade([net_cell(layers, value)], lab="lab02_makers", only="make_net").score == score
+
+
+@pytest.mark.grading
+def test_what_is_no_module_is_named_in_the_sandbox(grade):
+    cell = Cell("make_net", "def make_net(width):\n    return lambda x: x", answer=True)
+    verdict = grade([cell], lab="lab02_makers", only="make_net")
+    message = "`make_net` returned an object of type function; a torch.nn.Module was expected"
+    assert [(check.status, check.message) for check in verdict.checks] == [("error", message)] * 2
+
+
+PREDICT = """import torch
+
+def predict(net, x):
+    assert isinstance(net, torch.nn.Module)
+    mode = net.training
+    {body}
+    return y
+"""
+RIGHT_BODY = "net.eval()\n    with torch.no_grad():\n        y = net(x)\n    net.train(mode)"
+
+
+@pytest.mark.grading
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (RIGHT_BODY, ""),
+        (RIGHT_BODY.replace("net(x)", "net.forward(x)"), ""),
+        (RIGHT_BODY.replace("y = net(x)", "net(x); y = net(x)"), "`predict`: should call the net exactly once"),
+        (RIGHT_BODY.replace("net.train(mode)", ""), "`predict`: should leave the net in the mode that it had"),
+        (RIGHT_BODY.replace("torch.no_grad()", "torch.enable_grad()"), "`predict`: should not keep a graph"),
+    ],
+)
+def test_a_module_that_a_check_passes_in_is_one_and_counts_its_calls(grade, body, message):
+    cell = Cell("predict", PREDICT.format(body=body), answer=True)
+    (result,) = grade([cell], lab="lab02_makers", only="predict").checks
+    assert (result.status, result.message) == ("failed" if message else "passed", message)
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +359,29 @@ def test_a_forbidden_import_is_named_for_the_tasks_that_it_serves(grade):
     )
 
 
-KILLER = Cell("double", "import os\ndef double(x):\n    os.kill(os.getppid(), 9)\n    return x", answer=True)
+KILLER = """
+import os
+PARENT = os.getppid()
+def double(x):
+    os.kill(PARENT, 9)
+    os.kill(os.getppid(), 9)
+    return x
+"""
 
 
 @pytest.mark.grading
-def test_code_that_ends_its_sandbox_costs_its_own_checks(grade):
-    verdict = grade([SETUP, KILLER, RIGHT[2]])
+def test_code_cannot_end_what_watches_it(grade):
+    verdict = grade([SETUP, Cell("double", KILLER, answer=True), RIGHT[2]])
+    assert statuses(verdict) == {
+        "double.doubles_a_vector": "failed",
+        "apply_twice.applies_in_order": "passed",
+        "double.keeps_the_dtype": "failed",
+    }
+
+
+@pytest.mark.grading
+def test_without_walls_code_that_ends_the_driver_costs_its_own_checks(grade):
+    verdict = grade([SETUP, Cell("double", KILLER, answer=True), RIGHT[2]], walls=False)
     assert statuses(verdict) == {
         "double.doubles_a_vector": "error",
         "apply_twice.applies_in_order": "passed",
@@ -260,9 +391,9 @@ def test_code_that_ends_its_sandbox_costs_its_own_checks(grade):
 
 
 @pytest.mark.grading
-def test_code_that_ends_its_sandbox_too_often_gets_no_further_one(grade, monkeypatch):
+def test_code_that_ends_the_driver_too_often_gets_no_further_one(grade, monkeypatch):
     monkeypatch.setattr(judge_module, "_RESTARTS", 0)
-    verdict = grade([SETUP, KILLER, RIGHT[2]])
+    verdict = grade([SETUP, Cell("double", KILLER, answer=True), RIGHT[2]], walls=False)
     assert verdict.score == 0 and len(verdict.checks) == 3
     assert [check.message for check in verdict.checks[1:]] == [
         "`apply_twice`: the code ended its sandbox too often",

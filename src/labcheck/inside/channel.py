@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 from labcheck.inside.wire import MAX_MESSAGE, WireError
 
 _LENGTH = struct.Struct("!Q")
+_GLANCE = 0.05  # seconds between two looks at a watch
 
 
 class Closed(ConnectionError):
@@ -24,9 +27,15 @@ class Channel:
 
     def __init__(self, sock: socket.socket):
         self.sock = sock
+        self._next_look = 0.0
 
-    def send(self, data: bytes, seconds: float) -> None:
+    def send(self, data: bytes, seconds: float, watch: Callable[[], None] | None = None) -> None:
         """Send one message.
+
+        Args:
+            data: the message.
+            seconds: to wait for the other side.
+            watch: called now and then while waiting; what it raises ends the wait.
 
         Raises:
             Closed: the other side is gone.
@@ -35,16 +44,14 @@ class Channel:
         deadline = time.monotonic() + seconds
         view = memoryview(_LENGTH.pack(len(data)) + data)
         while view:
-            self._arm(deadline)
-            try:
-                view = view[self.sock.send(view) :]
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise Closed(str(error)) from None
+            view = view[self._when_ready(deadline, watch, lambda rest=view: self.sock.send(rest)) :]
 
-    def receive(self, seconds: float) -> bytes:
+    def receive(self, seconds: float, watch: Callable[[], None] | None = None) -> bytes:
         """Receive one message.
+
+        Args:
+            seconds: to wait for the whole of it.
+            watch: as in `send`.
 
         Raises:
             Closed: the other side is gone.
@@ -52,32 +59,54 @@ class Channel:
             WireError: the message says that it is larger than the cap.
         """
         deadline = time.monotonic() + seconds
-        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size, deadline))
-        if length > MAX_MESSAGE:
-            raise WireError(f"a message of {length:,} bytes; at most {MAX_MESSAGE:,} may be sent")
-        return self._exactly(length, deadline)
+        return self._message(self._exactly(_LENGTH.size, deadline, watch), deadline, watch)
+
+    def hand(self, data: bytes, descriptor: int, seconds: float) -> None:
+        """Send one short message together with an open file; raises as `send` does."""
+        deadline = time.monotonic() + seconds
+        whole = _LENGTH.pack(len(data)) + data
+        self._when_ready(deadline, None, lambda: socket.send_fds(self.sock, [whole], [descriptor]))
+
+    def take(self, seconds: float) -> tuple[bytes, int]:
+        """Receive one message that was sent with `hand`, and the open file; raises as `receive` does."""
+        deadline = time.monotonic() + seconds
+        read = functools.partial(socket.recv_fds, self.sock, _LENGTH.size, 1)
+        length, descriptors, *_ = self._when_ready(deadline, None, read)
+        if len(descriptors) != 1 or len(length) != _LENGTH.size:
+            raise Closed("the other side closed the connection")
+        return self._message(length, deadline, None), descriptors[0]
 
     def close(self) -> None:
         """Close the socket."""
         self.sock.close()
 
-    def _exactly(self, count, deadline):
+    def _message(self, length, deadline, watch):
+        (count,) = _LENGTH.unpack(length)
+        if count > MAX_MESSAGE:
+            raise WireError(f"a message of {count:,} bytes; at most {MAX_MESSAGE:,} may be sent")
+        return self._exactly(count, deadline, watch)
+
+    def _exactly(self, count, deadline, watch):
         parts = bytearray()
         while len(parts) < count:
-            self._arm(deadline)
-            try:
-                part = self.sock.recv(min(count - len(parts), 2**20))
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise Closed(str(error)) from None
+            wanted = min(count - len(parts), 2**20)
+            part = self._when_ready(deadline, watch, lambda wanted=wanted: self.sock.recv(wanted))
             if not part:
                 raise Closed("the other side closed the connection")
             parts += part
         return bytes(parts)
 
-    def _arm(self, deadline):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        self.sock.settimeout(left)
+    def _when_ready(self, deadline, watch, act):
+        """Act once the socket is ready; look at the watch now and then, also where the other side keeps us busy."""
+        while (now := time.monotonic()) < deadline:
+            if watch is not None and now >= self._next_look:
+                watch()
+                self._next_look = now + _GLANCE
+            self.sock.settimeout(deadline - now if watch is None else min(deadline - now, _GLANCE))
+            try:
+                return act()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Closed(str(error)) from None
+        raise TimeoutError("the deadline has passed")

@@ -3,7 +3,8 @@
 A grader needs a student's definitions, not the training loops and plots between them. Of every
 cell it keeps imports, functions, classes, and assignments that only compute with imported
 modules and literals; a loop, a bare call or an assignment that calls the student's own code is
-left out. In a cell that holds an answer every assignment is kept.
+left out, and so is an assignment to what no answer reads, itself or through what it uses. In a cell that
+holds an answer every assignment is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ast
 import linecache
 import re
+import types
 from dataclasses import dataclass
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -19,6 +21,7 @@ _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 # Lines that IPython understands and Python does not: %magic, !shell, ?help, help?, x = %magic, x = !shell.
 _MAGIC = re.compile(r"^\s*[%!?]|\?\s*$|=\s*[%!]")
 _MAX_MAGICS = 100
+_MAX_PARSED = 2**20  # characters that are parsed for one cell, each magic being one more time
 _RUNS_ITS_CELL = ("%%time", "%%capture", "%%prun")  # other cell magics do not define what stands below them
 
 
@@ -56,7 +59,7 @@ def parse(cell: Cell) -> ast.Module:
     magic = lines[0].split()[:1] if lines[0].lstrip().startswith("%%") else []
     if magic:
         lines = ["", *lines[1:]] if magic[0] in _RUNS_ITS_CELL else []
-    for _ in range(_MAX_MAGICS):
+    for _ in range(max(3, min(_MAX_MAGICS, _MAX_PARSED // (len(cell.source) + 1)))):
         try:
             return ast.parse("\n".join(lines), filename=_filename(cell))
         except SyntaxError as error:
@@ -70,7 +73,7 @@ def parse(cell: Cell) -> ast.Module:
                 place += 1
                 continues = lines[place].endswith("\\")
                 lines[place] = ""
-    raise SyntaxError(f"more than {_MAX_MAGICS} lines are not Python")
+    raise SyntaxError("too many lines are not Python")
 
 
 def defined_names(tree: ast.Module) -> set[str]:
@@ -125,34 +128,79 @@ def kept_statements(tree: ast.Module, answer: bool, modules: set[str]) -> list[a
     return kept
 
 
-def run(cells: list[Cell], namespace: dict, before=lambda cell: None) -> list[Problem]:
+def run(cells: list[Cell], namespace: dict, wanted=(), before=lambda cell: None) -> list[Problem]:
     """Run the kept statements of the cells in order; an error costs its own statement only.
 
     Args:
         cells: the notebook's code cells.
         namespace: the global variables, changed in place.
+        wanted: names that will be called; answers always are.
         before: called with each cell before it is run.
 
     Returns:
         What could not be run.
     """
-    problems, modules = [], set()
+    trees, problems, modules = {}, [], set()
     for cell in cells:
+        try:
+            trees[cell] = parse(cell)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            problems.append(Problem(cell.name, getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {error}"))
+    needed = _needed_names(trees, wanted)
+    for cell, tree in trees.items():
         before(cell)
         filename = _filename(cell)
         linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(True), filename)
-        try:
-            tree = parse(cell)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            problems.append(Problem(cell.name, getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {error}"))
-            continue
         modules |= imported_names(tree)
         for node in kept_statements(tree, cell.answer, modules):
+            if not cell.answer and not _is_definition(node) and not _stored_names(node) & needed:
+                continue
             try:
                 exec(compile(ast.Module([node], []), filename, "exec"), namespace)
             except BaseException as error:  # a student's code may raise anything, SystemExit too
                 problems.append(Problem(cell.name, node.lineno, f"{type(error).__name__}: {said(error)}"[:500]))
     return problems
+
+
+def _needed_names(trees: dict[Cell, ast.Module], wanted) -> set[str]:
+    """Global names that the wanted ones and the answers read, and that what is bound to these reads in turn."""
+    needed, others = set(wanted), []
+    for cell, tree in trees.items():
+        for node in tree.body:
+            if cell.answer:
+                needed |= _global_names(_code(node, cell))
+            else:
+                others.append((_stored_names(node), _global_names(_code(node, cell))))
+    while further := [read for stored, read in others if stored & needed]:
+        others = [(stored, read) for stored, read in others if not stored & needed]
+        needed |= set().union(*further)
+    return needed
+
+
+def _code(node: ast.stmt, cell: Cell) -> types.CodeType | None:
+    try:
+        return compile(ast.Module([node], []), _filename(cell), "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ``return`` outside a function, and the like
+        return None
+
+
+def _global_names(code: types.CodeType | None) -> set[str]:
+    """Names that code looks up outside its functions; attributes are among them, local variables are not."""
+    if code is None:
+        return set()
+    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
+    return set(code.co_names).union(*map(_global_names, inner))
+
+
+def _stored_names(node: ast.stmt) -> set[str]:
+    """Names that a statement binds: its own, if it is a definition, or all that are assigned to below it."""
+    if isinstance(node, _DEFINITIONS):
+        return {node.name}
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    return isinstance(node, (*_DEFINITIONS, *_IMPORTS))
 
 
 def said(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What is computed beside student code: calls, gradients, and what a call did to its arguments.
+"""What is computed beside student code: calls, gradients, what a call did to its arguments, what modules hold.
 
 A session holds one namespace of student definitions and answers requests, each a dict of plain
 data (`labcheck.inside.wire`). It is the same object in a student's notebook and in the sandbox,
@@ -7,7 +7,10 @@ so a check cannot tell the two apart.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import math
+import operator
 import traceback
 
 import numpy as np
@@ -15,6 +18,10 @@ import torch
 
 from labcheck.inside.loading import said
 from labcheck.inside.wire import Handle, Opaque, WireError, pack
+
+
+class Unfit(Exception):
+    """What a handle stands for is not what was asked for; the message goes on from the task's name."""
 
 
 class Counted:
@@ -27,6 +34,53 @@ class Counted:
     def __call__(self, *args, **kwargs):
         self.calls += 1
         return self.function(*args, **kwargs)
+
+
+def counted(function):
+    """The callable, such that its calls are counted: a function in a wrapper, a module with a wrapped ``forward``."""
+    if not _is_module(function):
+        return Counted(function)
+    vars(function)["forward"] = Counted(function.forward)  # it stays a module for whoever it is passed to
+    return function
+
+
+def fill(module: torch.nn.Module, seed: int) -> None:
+    """Set every parameter to values that depend on the seed, its name and its shape alone.
+
+    Modules with the same names and shapes are then the same function, in whatever order their
+    layers were created; buffers stay as they are. A check calls this on its own reference, and
+    `labcheck.answer.ModuleHandle.fill` on the student's module.
+
+    Args:
+        module: changed in place. Values are normal with variance one over the number of entries
+            in each slice along the first axis (the fan-in of a linear or convolutional layer).
+        seed: any integer.
+    """
+    with torch.no_grad():
+        for name, tensor in sorted(tensors(module).items()):
+            shape = tuple(tensor.shape)
+            digest = hashlib.sha256(f"{seed}/{name}/{shape}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            tensor.copy_(torch.randn(shape, generator=generator) / math.sqrt(max(1, math.prod(shape[1:]))))
+
+
+def tensors(module: torch.nn.Module, prefix: str = "", buffers: bool = False) -> dict[str, torch.Tensor]:
+    """Parameters, and with ``buffers`` the persistent buffers too, by the names that ``state_dict`` gives them.
+
+    Read from the registers of the module and its children, because their methods may be
+    overridden; a tensor that is registered twice has both names.
+    """
+    own = vars(module)
+    if "_modules" not in own:
+        raise Unfit(f"returned {_kind(module)} whose __init__ does not call super().__init__()")
+    named = {prefix + name: tensor for name, tensor in own["_parameters"].items()}
+    if buffers:
+        fleeting = own["_non_persistent_buffers_set"]
+        named |= {prefix + name: tensor for name, tensor in own["_buffers"].items() if name not in fleeting}
+    for name, child in own["_modules"].items():
+        if child is not None:
+            named |= tensors(child, f"{prefix}{name}.", buffers)
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 class Session:
@@ -45,16 +99,18 @@ class Session:
     def answer(self, request: dict) -> dict:
         """Carry out one request and return a reply of plain data.
 
-        A request has an ``op`` ("call", "fixture" or "calls") and that op's fields; the reply has
-        one of the keys ``value``, ``missing`` and ``error``. Nothing that student code raises
-        leaves this method, except what ends the process.
+        A request has an ``op`` (a method below, without its underscore) and that op's fields; the
+        reply has one of the keys ``value``, ``missing``, ``wrong`` and ``error``. Nothing that
+        student code raises leaves this method, except what ends the process.
         """
         try:
             reply = getattr(self, "_" + request["op"])(request)
             pack(reply)  # a value that cannot cross is the student's error, reported as such
             return reply
         except WireError as error:
-            return {"error": {"type": "TypeError", "message": f"returned {error}", "where": ""}}
+            return {"wrong": f"{'returned' if request['op'] == 'call' else 'holds what cannot be sent:'} {error}"}
+        except Unfit as error:
+            return {"wrong": said(error)}
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # student code may raise anything, SystemExit too
@@ -62,20 +118,74 @@ class Session:
 
     def _fixture(self, request):
         make = getattr(importlib.import_module(self.fixtures), request["name"])
-        return {"value": self._keep(Counted(make(**request["kwargs"])))}
+        return {"value": self._keep(counted(make(**self._restore(request["kwargs"]))))}
+
+    def _counted(self, request):
+        return {"value": self._keep(counted(self._thing(request["handle"])))}
 
     def _calls(self, request):
-        return {"value": self.handles[request["handle"].index].calls}
+        thing = self._thing(request["handle"])
+        counter = vars(thing).get("forward") if _is_module(thing) else thing
+        if type(counter) is not Counted:
+            raise Unfit(f"returned {_kind(thing)} whose calls are not counted")
+        return {"value": counter.calls}
+
+    def _attribute(self, request):
+        thing = self._thing(request["handle"])
+        try:
+            return {"value": self._export(operator.attrgetter(request["name"])(thing))}
+        except AttributeError:
+            raise Unfit(f"returned {_kind(thing)} without an attribute `{request['name']}`") from None
+
+    def _module(self, request):
+        tensors(self._nn_module(request["handle"]))
+        return {"value": None}
+
+    def _parameters(self, request):
+        return {"value": _distinct(tensors(self._nn_module(request["handle"])))}
+
+    def _parameter_count(self, request):
+        parameters = _distinct(tensors(self._nn_module(request["handle"]))).values()
+        return {"value": sum(p.numel() for p in parameters if p.requires_grad or not request["trainable"])}
+
+    def _state(self, request):
+        return {"value": tensors(self._nn_module(request["handle"]), buffers=True)}
+
+    def _load_state(self, request):
+        module, state = self._nn_module(request["handle"]), request["state"]
+        own = tensors(module, buffers=True)
+        problems = [f"`{name}` is missing" for name in state if name not in own]
+        problems += [f"`{name}` is not expected" for name in own if name not in state]
+        problems += [
+            f"`{name}` has shape {tuple(own[name].shape)} instead of {tuple(value.shape)}"
+            for name, value in state.items()
+            if name in own and own[name].shape != value.shape
+        ]
+        if problems:
+            raise Unfit(f"returned {_kind(module)} with other parameters or buffers: {', '.join(problems)}")
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)
+        return {"value": None}
+
+    def _fill(self, request):
+        fill(self._nn_module(request["handle"]), request["seed"])
+        return {"value": None}
+
+    def _train(self, request):
+        self._nn_module(request["handle"]).train(request["mode"])
+        return {"value": None}
 
     def _call(self, request):
         """Call a graded name or a handle.
 
         With ``wrt`` (positions and keyword names), those arguments require gradients and the reply
-        holds the gradient of ``sum(value * cotangent)`` for each.
+        holds the gradient of ``sum(value * cotangent)`` for each; with ``parameters`` (a module's
+        handle), also those of that module's parameters by name.
         """
         target = request["target"]
         if isinstance(target, Handle):
-            function = self.handles[target.index]
+            function = self._thing(target)
         elif target in self.namespace:
             function = self.namespace[target]
         else:
@@ -96,7 +206,12 @@ class Session:
             "global_draws": not (torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()),
         }
         if "cotangent" in request:
-            reply["grads"] = _vjp(value, wrt, request["cotangent"])
+            module = request.get("parameters")
+            parameters = _distinct(tensors(self._nn_module(module))) if module else {}  # a call may have made them
+            trainable = {name: tensor for name, tensor in parameters.items() if tensor.requires_grad}
+            grads = _vjp(value, [*wrt, *trainable.values()], request["cotangent"])
+            reply["grads"] = grads[: len(wrt)]
+            reply["parameter_grads"] = dict.fromkeys(parameters) | dict(zip(trainable, grads[len(wrt) :], strict=True))
         if request.get("arguments"):
             reply["arguments"] = [list(map(self._export, args)), {k: self._export(v) for k, v in kwargs.items()}]
         reply["value"] = self._export(value)
@@ -105,7 +220,7 @@ class Session:
     def _restore(self, value):
         """Handles become the objects they stand for, in containers too."""
         if isinstance(value, Handle):
-            return self.handles[value.index]
+            return self._thing(value)
         if isinstance(value, (list, tuple)):
             return type(value)(self._restore(item) for item in value)
         if isinstance(value, dict):
@@ -134,6 +249,33 @@ class Session:
         self.handles.append(thing)
         return Handle(len(self.handles) - 1, type(thing).__name__)
 
+    def _thing(self, handle):
+        if not 0 <= handle.index < len(self.handles):
+            raise Unfit("returned a handle that stands for nothing")
+        return self.handles[handle.index]
+
+    def _nn_module(self, handle) -> torch.nn.Module:
+        thing = self._thing(handle)
+        if not _is_module(thing):
+            raise Unfit(f"returned {_kind(thing)}; a torch.nn.Module was expected")
+        return thing
+
+
+def _is_module(thing) -> bool:
+    return issubclass(type(thing), torch.nn.Module)  # isinstance would ask the object's own __class__
+
+
+def _kind(thing) -> str:
+    return f"an object of type {type(thing).__name__}"
+
+
+def _distinct(named: dict) -> dict:
+    """Each tensor once, under its first name."""
+    first = {}
+    for name, tensor in named.items():
+        first.setdefault(id(tensor), (name, tensor))
+    return dict(first.values())
+
 
 def _requires_grad(values) -> list[bool]:
     return [value.requires_grad for value in values if isinstance(value, torch.Tensor)]
@@ -155,7 +297,7 @@ def _vjp(value, wrt, cotangent):
         for v, c in zip(value, cotangent, strict=True)
         if isinstance(v, torch.Tensor) and v.requires_grad and v.shape == c.shape
     ]
-    if not pairs:
+    if not pairs or not wrt:
         return [None] * len(wrt)
     outputs, weights = zip(*pairs, strict=True)
     return list(torch.autograd.grad(outputs, wrt, weights, allow_unused=True))

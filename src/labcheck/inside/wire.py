@@ -233,3 +233,8 @@ class _Builder:
         except (RuntimeError, ValueError):
             raise WireError("a malformed generator state") from None
         return generator
+
+
+OPEN = pack({"op": "open"})  # a submission follows, which the driver itself does not read
+END = pack({"op": "end"})  # of a check
+CLOSE = pack({"op": "close"})  # of a submission

@@ -1,0 +1,195 @@
+"""The keeper of a submission: talks to the judge, watches the limits, kills what is late, too large or left over."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+
+from labcheck.inside import walls
+from labcheck.inside.channel import Channel, Closed
+from labcheck.inside.limits import Exceeded, Watch
+from labcheck.inside.stage import be_stage, ended
+from labcheck.inside.wire import CLOSE, END, WireError, pack, unpack
+
+_FOREVER = 24 * 3600.0  # the judge may take as long as it likes between two messages
+_GRACE = 2.0  # seconds for a check that is over to be gone
+_PROBLEMS = 100  # that are passed on
+_NAME = 200  # characters of a cell's name
+
+
+def keep(judge: Channel, config) -> None:
+    """Serve one submission: load its cells, run its checks, until the judge closes it."""
+    stage = _Stage(config)
+    if config["walls"] == "own":
+        walls.hide_processes()
+    try:
+        while (request := judge.receive(_FOREVER)) != CLOSE:
+            message = unpack(request)
+            if message["op"] == "load":
+                judge.send(pack(stage.load(message)), _FOREVER)
+            else:
+                _serve_check(judge, stage, message)
+    finally:
+        stage.kill()
+
+
+def _serve_check(judge, stage, message) -> None:
+    """Pass messages both ways until the judge ends the check."""
+    stage.begin(message)
+    while (request := judge.receive(_FOREVER)) != END:
+        judge.send(stage.exchange(request), _FOREVER)
+    stage.end()
+
+
+class _Stage:
+    """The keeper's view of the process that has loaded the student's cells, and of the check that it forked.
+
+    Both run student code: what they send is taken for a message to the student at most, and they may lie, stop
+    or flood at any point.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.watch = Watch() if config["walls"] != "none" else None
+        self.pid = self.submission = self.channel = self.check = None
+        self.ended = ""  # why the check cannot go on
+        self.left = 0.0  # seconds of waiting for it
+
+    def load(self, submission) -> dict:
+        """Start the process and let it load the cells; what to tell the judge, with the cell at which it ended."""
+        self.kill()
+        self.submission = submission
+        if self.watch:
+            self.watch.limits = {name: submission[name] for name in ("memory", "processes")}
+        ours, theirs = socket.socketpair()
+        if (pid := os.fork()) == 0:
+            try:
+                be_stage(Channel(theirs), self.config, self.watch, submission)
+            finally:
+                os._exit(0)
+        theirs.close()
+        self.pid, self.channel = pid, Channel(ours)
+        cell = ""
+        for _ in range(len(submission["cells"]) + 1):
+            try:
+                reply = unpack(self.channel.receive(submission["patience"], self.watch))
+            except (Closed, TimeoutError, WireError, Exceeded) as error:
+                why = self._why(error)
+                self.kill()
+                return {"ended": why, "cell": cell}
+            reply = reply if isinstance(reply, dict) else {}
+            if isinstance(reply.get("loaded"), list):
+                return {"loaded": [row for row in reply["loaded"][:_PROBLEMS] if _is_problem(row)]}
+            cell = reply["loading"][:_NAME] if isinstance(reply.get("loading"), str) else cell
+        self.kill()
+        return {"ended": "error: it sent no answer", "cell": cell}
+
+    def begin(self, message) -> None:
+        """Let the stage fork a check's process."""
+        self.ended, self.left = "", message["patience"]
+        for _ in range(2):  # the stage itself may have come to its end since its last check
+            if self.pid is None and "ended" in (reply := self.load(self.submission)):
+                self.ended = reply["ended"]
+                return
+            ours, theirs = socket.socketpair()
+            with theirs:
+                try:
+                    self.channel.hand(pack({"seed": message["seed"]}), theirs.fileno(), _GRACE)
+                    self.check = Channel(ours)
+                    return
+                except (Closed, TimeoutError):
+                    ours.close()
+                    self.kill()
+        self.ended = "error: ended the process"
+
+    def exchange(self, request: bytes) -> bytes:
+        """The check's reply to a request, or what ended it."""
+        if self.check is None:
+            return pack({"ended": self.ended or "error: ended the process"})
+        start = time.monotonic()
+        try:
+            self.check.send(request, self.left, self.watch)
+            reply = self.check.receive(self.left - (time.monotonic() - start), self.watch)
+            self.left -= time.monotonic() - start
+            return reply
+        except (Closed, TimeoutError, WireError, Exceeded) as error:
+            self.ended = self._why(error)
+            if not isinstance(error, Closed):
+                self.kill()
+            self._leave_check()
+            return pack({"ended": self.ended})
+
+    def end(self) -> None:
+        """Have the check gone, with everything that it started; else have all gone."""
+        if self.check is not None:
+            self._leave_check()
+            self._last_words()
+        if self.pid is None:
+            return
+        _reap(os.WNOHANG)
+        if self.watch and len(self.watch.own()) > 1:
+            self.kill()
+        elif self.config["walls"] == "own":
+            walls.fresh_files()
+
+    def kill(self) -> None:
+        """Kill the stage and all that it started, where processes have a namespace of their own."""
+        if self.pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.config["walls"] == "none":
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                os.kill(-1, signal.SIGKILL)
+        _reap()
+        self._leave_check()
+        self.channel.close()
+        self.pid = self.channel = None
+
+    def _leave_check(self) -> None:
+        if self.check is not None:
+            self.check.close()
+            self.check = None
+
+    def _why(self, error) -> str:
+        """What ended a process, as "status: sentence"."""
+        if isinstance(error, Exceeded):
+            return str(error)
+        if isinstance(error, TimeoutError):
+            return "timeout: did not finish in time"
+        if isinstance(error, WireError):
+            return f"error: {error}"
+        number, seconds = self._last_words()
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and seconds >= self.submission["seconds"]):
+            return "timeout: used up its processor time"
+        return "error: ended the process" + (f" (signal {signal.Signals(number).name})" if number else "")
+
+    def _last_words(self) -> tuple[int, float]:
+        """The signal that ended the check's process and its processor seconds, by the stage's word, or the stage's.
+
+        The stage runs student code, so this decides about a message and nothing else.
+        """
+        try:
+            reply = unpack(self.channel.receive(_GRACE, self.watch))
+        except (Closed, TimeoutError, WireError, Exceeded):
+            words = ended(self.pid, os.WNOHANG)
+            self.kill()
+            return words
+        number, seconds = (reply.get(key) if isinstance(reply, dict) else None for key in ("signal", "seconds"))
+        known = isinstance(number, int) and number in list(signal.Signals) and isinstance(seconds, float)
+        return (number, seconds) if known else (0, 0.0)
+
+
+def _is_problem(row) -> bool:
+    """Whether this is a cell's name, a line and a message."""
+    return isinstance(row, list) and [type(part) for part in row] == [str, int, str]
+
+
+def _reap(options: int = 0) -> None:
+    """Take leave of processes that have ended, or wait for all."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, options)[0]:
+            pass
