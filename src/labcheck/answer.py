@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from labcheck.expect import CheckFailed, describe
 from labcheck.inside.wire import Handle, WireError, pack, unpack
 
@@ -33,6 +35,7 @@ class Observation:
         kept_requires_grad: whether every argument's ``requires_grad`` is as before.
         global_draws: whether torch's or numpy's global random generator was used.
         grads: the gradients that were asked for; None where there is none.
+        parameter_grads: gradients by the names of a module's parameters, where they were asked for.
     """
 
     value: object
@@ -42,6 +45,58 @@ class Observation:
     kept_requires_grad: bool = True
     global_draws: bool = False
     grads: list = field(default_factory=list)
+    parameter_grads: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModuleHandle(Handle):
+    """A ``torch.nn.Module`` on the student's side; it can be called, and passed as an argument.
+
+    What it holds is read from its registers, whatever its class overrides. Every method raises
+    AnswerError if the module does not allow what is asked for, or the reply is malformed.
+
+    Attributes:
+        answer: the Answer that it belongs to.
+    """
+
+    answer: Answer = field(kw_only=True, repr=False, compare=False)
+
+    def __call__(self, *args, **kwargs):
+        return self.answer.call(self, *args, **kwargs)
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters by name; one that is shared stands under its first name."""
+        return self._ask("parameters", _are_tensors)
+
+    def parameter_count(self, trainable: bool = False) -> int:
+        """The number of entries of all parameters, or with ``trainable`` of those that require gradients."""
+        return self._ask("parameter_count", _is_count, trainable=trainable)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Copies of the parameters and persistent buffers, under the names of ``state_dict``."""
+        return self._ask("state", _are_tensors)
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Set all parameters and persistent buffers.
+
+        Args:
+            state: a tensor for each name of `state`, of its shape; values are cast to its dtype.
+
+        Raises:
+            AnswerError: with each name that is missing, is not expected, or has another shape.
+        """
+        self._ask("load_state", _is_none, state=dict(state))
+
+    def fill(self, seed: int) -> None:
+        """Set all parameters as `labcheck.inside.session.fill` does: for modules too large for `load_state`."""
+        self._ask("fill", _is_none, seed=seed)
+
+    def train(self, mode: bool = True) -> None:
+        """Set training mode, or with False evaluation mode."""
+        self._ask("train", _is_none, mode=mode)
+
+    def _ask(self, op, valid, **fields):
+        return self.answer._value({"op": op, "handle": self, **fields}, valid)
 
 
 class Answer:
@@ -67,56 +122,140 @@ class Answer:
         return call
 
     def fixture(self, name: str, **kwargs) -> Handle:
-        """Make one of the battery's named public fixtures on the student's side, to be passed as an argument."""
-        return self._request({"op": "fixture", "name": name, "kwargs": kwargs})["value"]
+        """Make one of the battery's named public fixtures on the student's side, to be passed as an argument.
 
-    def calls(self, fixture: Handle) -> int:
-        """How often a fixture has been called."""
-        return self._request({"op": "calls", "handle": fixture})["value"]
+        Its calls are counted. What a fixtures function returns stays what it is where it is a
+        ``torch.nn.Module``; other callables are wrapped.
+        """
+        return self._value({"op": "fixture", "name": name, "kwargs": kwargs}, _is_handle)
+
+    def counted(self, handle: Handle) -> Handle:
+        """A handle to the same callable or module, whose calls are counted from now on."""
+        return self._value({"op": "counted", "handle": _handle(handle, "a callable")}, _is_handle)
+
+    def calls(self, handle: Handle) -> int:
+        """How often a fixture, or what `counted` returned, has been called; of a module, also by ``forward``.
+
+        The count lies in the student's process. Where points hang on it alone, let the fixture's
+        value depend on how often it was called.
+        """
+        return self._value({"op": "calls", "handle": _handle(handle, "a callable")}, _is_count)
+
+    def attribute(self, handle: Handle, name: str):
+        """An attribute of what a handle stands for, such as a method: ``answer.attribute(net, "encode")``.
+
+        Args:
+            handle: what a call, a fixture or this method returned.
+            name: may be dotted, as ``"blocks.0.forward"``.
+
+        Returns:
+            Plain data, or a handle to a callable.
+        """
+        return self._value({"op": "attribute", "handle": _handle(handle, "a callable"), "name": name})
+
+    def module(self, handle: Handle) -> ModuleHandle:
+        """The handle, with what can be asked of a module.
+
+        Raises:
+            AnswerError: it stands for something else than a ``torch.nn.Module``.
+        """
+        handle = _handle(handle, "a torch.nn.Module")
+        self._value({"op": "module", "handle": handle}, _is_none)
+        return ModuleHandle(handle.index, handle.kind, answer=self)
+
+    def call(self, handle: Handle, *args, **kwargs):
+        """Call what a handle stands for and return the value."""
+        return self.observe(_handle(handle, "a callable"), *args, **kwargs).value
 
     def observe(self, target, *args, **kwargs) -> Observation:
-        """Call a graded name (or a handle that a call returned) and report what the call did."""
+        """Call a graded name (or a handle) and report what the call did."""
         return self._call(target, args, kwargs, arguments=True)
 
     def without_grad(self, target, *args, **kwargs):
         """Call under ``torch.no_grad()`` and return the value."""
         return self._call(target, args, kwargs, grad=False).value
 
-    def gradient(self, target, *args, wrt, cotangent, **kwargs) -> Observation:
-        """Call, and differentiate ``sum(value * cotangent)``.
+    def gradient(self, target, *args, wrt, cotangent, parameters=None, **kwargs) -> Observation:
+        """Call, and differentiate ``sum(value * cotangent)``; nobody's ``.grad`` changes.
 
         Args:
-            target: the graded name.
+            target: the graded name, or a handle.
             wrt: positions (int) or names (str) of the tensor arguments to differentiate by.
             cotangent: a tensor of the value's shape, or a list of one for each tensor of a returned tuple.
+            parameters: the handle of a module (the target, or one among the arguments), to
+                differentiate by its parameters as well.
 
         Returns:
-            An Observation with one gradient for each entry of ``wrt``, None where the value does
-            not depend on that argument through a graph.
+            An Observation with one gradient for each entry of ``wrt`` and for each of the module's
+            parameters, None where the value does not depend on it through a graph.
         """
-        return self._call(target, args, kwargs, wrt=list(wrt), cotangent=cotangent)
+        options = {} if parameters is None else {"parameters": _handle(parameters, "a torch.nn.Module")}
+        return self._call(target, args, kwargs, wrt=list(wrt), cotangent=cotangent, **options)
 
     def _call(self, target, args, kwargs, **options) -> Observation:
-        request = {"op": "call", "target": target, "args": list(args), "kwargs": kwargs, **options}
-        reply = self._request(request)
-        after_args, after_kwargs = reply.get("arguments", ([], {}))
+        target = target if isinstance(target, str) else _handle(target, "a callable")
+        reply = self._request({"op": "call", "target": target, "args": list(args), "kwargs": kwargs, **options})
+        arguments = reply.get("arguments", [[], {}])
+        grads, by_name = reply.get("grads", []), reply.get("parameter_grads", {})
+        if not (
+            isinstance(arguments, list) and [type(part) for part in arguments] == [list, dict]
+            and isinstance(grads, list) and len(grads) == len(options.get("wrt", ()))
+            and isinstance(by_name, dict)
+            and all(grad is None or isinstance(grad, torch.Tensor) for grad in (*grads, *by_name.values()))
+        ):  # fmt: skip
+            raise _malformed(reply)
         return Observation(
-            reply["value"], after_args, after_kwargs, reply["requires_grad"] is True,
-            reply["kept_requires_grad"] is True, reply["global_draws"] is True, reply.get("grads", []),
+            reply["value"], *arguments, reply["requires_grad"] is True, reply["kept_requires_grad"] is True,
+            reply["global_draws"] is True, grads, by_name,
         )  # fmt: skip
+
+    def _value(self, request, valid=lambda value: True):
+        """The reply's value, if it is valid."""
+        value = self._request(request)["value"]
+        if not valid(value):
+            raise _malformed(value)
+        return value
 
     def _request(self, request):
         reply = self._ask(request)
         if isinstance(reply, dict) and isinstance(reply.get("missing"), str):
-            raise AnswerError(f"`{reply['missing']}` is not defined", "missing")
+            raise AnswerError(f"`{reply['missing'][:200]}` is not defined", "missing")
+        if isinstance(reply, dict) and isinstance(reply.get("wrong"), str):
+            raise AnswerError(reply["wrong"][:500])
         if isinstance(reply, dict) and isinstance(reply.get("error"), dict):
             raise _raised(reply["error"])
         if isinstance(reply, dict) and isinstance(reply.get("ended"), str):
             raise ended(reply["ended"])
         keys = _CALL_KEYS if request["op"] == "call" else ("value",)
         if not isinstance(reply, dict) or any(key not in reply for key in keys):
-            raise AnswerError(f"the answer is malformed: {describe(reply)}")
+            raise _malformed(reply)
         return reply
+
+
+def _handle(value, expected: str) -> Handle:
+    if not isinstance(value, Handle):
+        raise AnswerError(f"returned {describe(value)}; {expected} was expected")
+    return value
+
+
+def _is_handle(value) -> bool:
+    return isinstance(value, Handle)
+
+
+def _is_none(value) -> bool:
+    return value is None
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _are_tensors(value) -> bool:
+    return isinstance(value, dict) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
+
+
+def _malformed(reply) -> AnswerError:
+    return AnswerError(f"gave a malformed answer: {describe(reply)}")
 
 
 def ended(why: str) -> AnswerError:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dis
+import functools
 import html
 import inspect
 import secrets
-import textwrap
+import types
 from dataclasses import dataclass
 
 from labcheck.answer import local
 from labcheck.checks import Battery, CheckResult, generator_for, run_check
 from labcheck.expect import CheckFailed, code_html
-from labcheck.inside.loading import Cell, forbidden_imports, parse
 from labcheck.inside.session import Session
 
 # Green and vermillion that pass WCAG AA on JupyterLab's light and dark backgrounds.
@@ -66,45 +67,117 @@ class Checker:
             task: the graded name.
             seed: the arguments' seed; a new one each time if None.
 
+        Returns:
+            What came of each check, with a note of the modules that the answer draws on and that
+            cannot be imported while it is graded.
+
         Raises:
             KeyError: the lab has no such task.
-            CheckFailed: with one sentence for each check that failed.
+            CheckFailed: with one sentence for each check that failed, and the note.
         """
-        seed = secrets.randbits(48) if seed is None else seed
-        results = []
-        for check in self.battery.of(task):
-            answer = local(Session(self.namespace, self.battery.fixtures))
-            results.append(run_check(check, answer, generator_for(seed, self.battery.lab, check)))
-        report = Report(results, self._forbidden_note(task))
+        report = self._report(task, secrets.randbits(48) if seed is None else seed)
         if report.passed:
             return report
         _display(report)
         failed = [message for good, message in report.lines() if not good]
-        raise CheckFailed("\n".join(dict.fromkeys(failed)))
+        raise CheckFailed("\n".join([*failed, *([report.note] if report.note else [])]))
 
     def summary(self) -> Report:
         """All visible checks of the lab; raises nothing."""
+        reports = [self._report(task, 0) for task in self.battery.tasks]
+        results = [result for report in reports for result in report.results]
+        return Report(results, "\n".join(report.note for report in reports if report.note))
+
+    def _report(self, task, seed):
         results = []
-        for task in self.battery.tasks:
-            try:
-                results += self(task, seed=0).results
-            except CheckFailed as error:
-                results.append(CheckResult(task, "", False, 0.0, 0.0, "failed", str(error)))
-        return Report(results)
+        for check in self.battery.of(task):
+            answer = local(Session(self.namespace, self.battery.fixtures))
+            results.append(run_check(check, answer, generator_for(seed, self.battery.lab, check)))
+        return Report(results, self._forbidden_note(task))
 
     def _forbidden_note(self, task):
-        """Names the modules in an answer's source that cannot be imported when it is graded."""
-        answer = self.namespace.get(task)
-        try:
-            source = textwrap.dedent(inspect.getsource(answer))
-            found = forbidden_imports(parse(Cell(task, source)), self.battery.forbidden)
-        except (OSError, TypeError, SyntaxError):  # no source, or part of a line
-            found = []
-        module = getattr(answer, "__module__", "") or ""
-        found = sorted({*found, *(name for name in self.battery.forbidden if module.startswith(name))})
+        """Names the modules that an answer draws on and that cannot be imported when it is graded."""
+        found = _drawn_on(self.namespace.get(task), self.namespace, self.battery.forbidden)
         if not found:
             return ""
         return f"When {task} is graded, {', '.join(found)} cannot be imported: it contains the answer."
+
+
+def _drawn_on(answer, namespace: dict, modules) -> list[str]:
+    """Those of the modules that a definition draws on, itself or through others of its notebook; sorted.
+
+    Seen are imports, and what the global variables, closures, defaults, methods and base classes
+    that it uses come from; an import by a computed name is not.
+    """
+    used, seen, waiting = set(), set(), [answer]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) not in seen:
+            seen.add(id(thing))
+            used |= _homes(thing, modules)
+            waiting += _parts(thing, namespace)
+    return sorted(name for name in modules if any(home == name or home.startswith(name + ".") for home in used))
+
+
+def _homes(thing, modules) -> set[str]:
+    """Dotted names of the modules that an object is, comes from, or reaches by imports and attributes."""
+    if _is(thing, types.ModuleType):
+        return {thing.__name__}
+    if _is(thing, types.FunctionType):
+        names, imported = _names(thing.__code__)
+        used = (thing.__globals__.get(name) for name in names)
+        imported |= {value.__name__ for value in used if _is(value, types.ModuleType)}
+        paths = ((name, root) for name in modules for root in imported if name.startswith(root + "."))
+        reached = {name for name, root in paths if names.issuperset(name.removeprefix(root + ".").split("."))}
+        return {str(thing.__module__)} | imported | reached
+    return {str((thing if _is(thing, type, types.BuiltinFunctionType) else type(thing)).__module__)}
+
+
+def _parts(thing, namespace: dict) -> list:
+    """The objects that one of the notebook's own definitions uses."""
+    if _is(thing, types.FunctionType) and thing.__globals__ is namespace:
+        names, _ = _names(thing.__code__)
+        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+        return [
+            *(namespace[name] for name in names if name in namespace),
+            *(value for cell in thing.__closure__ or () for value in _contents(cell)),
+            *defaults,
+            inspect.getattr_static(thing, "__wrapped__", None),
+        ]
+    if _is(thing, type) and thing.__module__ == namespace.get("__name__"):
+        return [*thing.__bases__, *vars(thing).values()]
+    if _is(thing, types.MethodType):
+        return [thing.__func__, thing.__self__]
+    if _is(thing, staticmethod, classmethod):
+        return [thing.__func__]
+    if _is(thing, property):
+        return [thing.fget, thing.fset]
+    if _is(thing, functools.partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    return [type(thing), inspect.getattr_static(thing, "__wrapped__", None)]  # the latter of functools.cache
+
+
+def _is(thing, *kinds) -> bool:
+    return issubclass(type(thing), kinds)  # isinstance would ask the object's own __class__, which may raise
+
+
+def _contents(cell) -> list:
+    try:
+        return [cell.cell_contents]
+    except ValueError:  # a variable of the function around it that has no value
+        return []
+
+
+def _names(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """Names that a code object and those nested in it use, and the modules that they import."""
+    names = set(code.co_names)
+    imported = {step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME"}
+    for inner in code.co_consts:
+        if _is(inner, types.CodeType):
+            more_names, more_imported = _names(inner)
+            names |= more_names
+            imported |= more_imported
+    return names, imported
 
 
 def _display(report: Report) -> None:

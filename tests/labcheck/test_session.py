@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from labcheck.answer import Answer, AnswerError
+from labcheck.answer import AnswerError
+from labcheck.inside.session import fill
 from labcheck.inside.wire import Handle, Opaque
 
 X = torch.tensor([1.0, 2.0])
@@ -42,6 +43,11 @@ def test_whatever_student_code_raises_is_one_error(answer_of, error, message):
     with pytest.raises(AnswerError, match=message) as caught:
         answer_of(f"def f(x):\n    raise {error}").f(1)
     assert caught.value.status == "error"
+
+
+def test_an_interrupted_notebook_is_interrupted(answer_of):
+    with pytest.raises(KeyboardInterrupt):
+        answer_of("def f():\n    raise KeyboardInterrupt").f()
 
 
 def test_the_line_named_is_the_students_own():
@@ -228,43 +234,391 @@ def test_a_generator_passed_in_is_a_copy_and_comes_back_advanced(answer_of):
     assert torch.equal(seen.args[0].get_state(), same.get_state())
 
 
+# Modules: the same net with its layers created in either order, and nets that are not quite it.
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        {layers}
+        self.register_buffer("offset", torch.zeros(1))
+        self.register_buffer("scratch", torch.ones(1), persistent=False)
+
+    def forward(self, x):
+        return {value}
+
+    def encode(self, x):
+        return torch.tanh(self.first(x))
+
+def make():
+    return Net()
+"""
+FIRST, LAST = "self.first = torch.nn.Linear(2, 3)", "self.last = torch.nn.Linear(3, 1)"
+VALUE = "self.last(self.encode(x)) + self.offset"
+BATCH = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+STATE = {
+    "first.weight": torch.tensor([[1.0, -2.0], [0.5, 0.0], [3.0, 1.0]]),
+    "first.bias": torch.tensor([0.1, 0.2, 0.3]),
+    "last.weight": torch.tensor([[1.0, 2.0, -1.0]]),
+    "last.bias": torch.tensor([0.5]),
+    "offset": torch.tensor([10.0]),
+}
+WANTED = (
+    torch.tanh(BATCH @ STATE["first.weight"].T + STATE["first.bias"]) @ STATE["last.weight"].T
+    + STATE["last.bias"] + STATE["offset"]
+)  # fmt: skip
+
+
+@pytest.fixture
+def net_of(answer_of):
+    """``net_of(layers, value)``: the handle of a module."""
+
+    def make(layers=f"{FIRST}; {LAST}", value=VALUE):
+        answer = answer_of(NET.format(layers=layers, value=value))
+        return answer.module(answer.make())
+
+    return make
+
+
+@pytest.mark.parametrize("layers", [f"{FIRST}; {LAST}", f"{LAST}; {FIRST}", f"torch.manual_seed(3); {LAST}; {FIRST}"])
+def test_with_a_fixed_state_a_right_module_is_right_in_whatever_order_its_layers_were_created(net_of, layers):
+    net = net_of(layers)
+    net.load_state(STATE)
+    assert torch.allclose(net(BATCH), WANTED, atol=1e-6)
+    net.fill(7)
+    filled = net(BATCH)
+    other = net_of()
+    other.load_state(STATE | net.state())
+    assert torch.equal(other(BATCH), filled)
+
+
 @pytest.mark.parametrize(
-    "reply",
+    "value",
     [
-        None,
-        5,
-        "text",
-        [],
-        {},
-        {"value": 1},
-        {"error": "text"},
-        {"missing": 5},
-        {"ended": 5},
-        {"value": 1, "requires_grad": True, "kept_requires_grad": True},
+        "self.last(self.first(x)) + self.offset",
+        "self.last(torch.relu(self.first(x))) + self.offset",
+        "self.last(self.encode(x))",
+        "self.last(self.encode(x)) + self.offset + torch.nn.functional.linear(x, torch.ones(1, 2))",
     ],
-    ids=repr,
 )
-def test_a_malformed_reply_is_an_error_of_the_answer(reply):
-    with pytest.raises(AnswerError, match="malformed"):
-        Answer(lambda request: reply).f()
+def test_with_a_fixed_state_a_wrong_module_is_wrong(net_of, value):
+    net = net_of(value=value)
+    net.load_state(STATE)
+    assert not torch.allclose(net(BATCH), WANTED, atol=1e-2)
 
 
-def test_observed_flags_are_true_only_where_they_are_true():
-    reply = {"value": 1, "requires_grad": "yes", "kept_requires_grad": 1, "global_draws": [0]}
-    seen = Answer(lambda request: reply).observe("f")
-    assert (seen.requires_grad, seen.kept_requires_grad, seen.global_draws) == (False, False, False)
+def test_a_state_is_copies_of_the_parameters_and_persistent_buffers(net_of):
+    net = net_of()
+    state = net.state()
+    assert list(state) == ["first.weight", "first.bias", "last.weight", "last.bias", "offset"] or set(state) == set(
+        STATE
+    )
+    net.load_state(STATE)
+    now = net.state()
+    assert all(torch.equal(now[name], STATE[name]) for name in STATE)
+    assert not torch.equal(state["first.weight"], now["first.weight"])
+    now["first.weight"].zero_()
+    assert torch.equal(net.state()["first.weight"], STATE["first.weight"])
+    assert set(net.parameters()) == set(STATE) - {"offset"}
+
+
+def test_a_state_is_cast_to_the_modules_dtype_and_leaves_requires_grad_alone(net_of):
+    net = net_of(f"{FIRST}.double(); {LAST}; self.last.weight.requires_grad_(False)")
+    net.load_state(STATE)
+    assert net.state()["first.weight"].dtype is torch.float64
+    assert (net.parameter_count(), net.parameter_count(trainable=True)) == (13, 10)
 
 
 @pytest.mark.parametrize(
-    ("ended", "status"),
+    ("layers", "words"),
     [
-        ("timeout: did not finish in time", "timeout"),
-        ("memory: too much", "memory"),
-        ("passed: all is well", "error"),
-        ("no colon", "error"),
+        ("self.frist = torch.nn.Linear(2, 3); " + LAST, ["`first.weight` is missing", "`frist.bias` is not expected"]),
+        (f"{FIRST}; {LAST}; self.gain = torch.nn.Parameter(torch.ones(1))", ["`gain` is not expected"]),
+        (f"{FIRST}; self.last = torch.nn.Linear(3, 1, bias=False)", ["`last.bias` is missing"]),
+        (
+            f"{LAST}; self.first = torch.nn.Linear(3, 2)",
+            ["`first.weight` has shape (2, 3) instead of (3, 2)", "`first.bias` has shape (2,) instead of (3,)"],
+        ),
     ],
 )
-def test_a_process_that_ended_has_one_of_three_statuses(ended, status):
-    with pytest.raises(AnswerError) as caught:
-        Answer(lambda request: {"ended": ended}).f()
-    assert caught.value.status == status
+def test_a_state_that_does_not_fit_is_named_and_changes_nothing(net_of, layers, words):
+    net = net_of(layers)
+    before = net.state()
+    with pytest.raises(
+        AnswerError, match="^returned an object of type Net with other parameters or buffers: "
+    ) as caught:
+        net.load_state(STATE)
+    assert all(word in str(caught.value) for word in words)
+    after = net.state()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_filled_module_is_the_reference_that_was_filled_with_the_same_seed(net_of):
+    namespace = {}
+    exec(NET.format(layers=f"{FIRST}; {LAST}", value=VALUE), namespace)
+    reference = namespace["make"]()
+    net = net_of(f"{LAST}; {FIRST}")
+    values = []
+    for seed in (1, 2, 1):
+        net.fill(seed)
+        fill(reference, seed)
+        values.append(net(BATCH))
+        assert torch.equal(values[-1], reference(BATCH))
+    assert torch.equal(values[0], values[2]) and not torch.allclose(values[0], values[1])
+    assert torch.equal(net.state()["offset"], torch.zeros(1)), "buffers stay as they are"
+
+
+def test_filled_parameters_have_the_variance_of_their_fan_in_and_tied_ones_do_not_depend_on_their_order():
+    wide = torch.nn.Sequential(torch.nn.Conv1d(50, 40, 5), torch.nn.ParameterList([torch.empty(3, 0)]))
+    fill(wide, 0)
+    assert 250**0.5 * wide[0].weight.std().item() == pytest.approx(1, rel=0.03)
+    tied = [torch.nn.ModuleDict({name: torch.nn.Linear(3, 3) for name in names}) for names in ("ab", "ba")]
+    for module in tied:
+        module["a"].weight = module["b"].weight
+        fill(module, 5)
+    assert torch.equal(tied[0]["a"].weight, tied[1]["a"].weight)
+
+
+def test_a_module_too_large_to_be_sent_can_be_counted_and_filled(answer_of):
+    answer = answer_of("import torch\ndef make():\n    return torch.nn.Linear(1, 17 * 2**20, bias=False)")
+    net = answer.module(answer.make())
+    for ask in (net.parameters, net.state):
+        with pytest.raises(AnswerError, match="^holds what cannot be sent: a tensor of 17,825,792 elements$"):
+            ask()
+    assert net.parameter_count() == 17 * 2**20
+    net.fill(1)
+    first = answer.attribute(net, "weight.sum")
+    sum_of_one = answer.call(first)
+    net.fill(2)
+    assert answer.call(answer.attribute(net, "weight.sum")) != sum_of_one
+
+
+def test_a_shared_parameter_counts_once(answer_of):
+    answer = answer_of(
+        "import torch\ndef make():\n    a = torch.nn.Linear(3, 3)\n    b = torch.nn.Linear(3, 3)\n"
+        "    b.weight = a.weight\n    return torch.nn.Sequential(a, torch.nn.Sequential(b, a))"
+    )
+    net = answer.module(answer.make())
+    assert net.parameter_count() == 9 + 3 + 3
+    assert list(net.parameters()) == ["0.weight", "0.bias", "1.0.bias"]
+    assert set(net.state()) == {f"{layer}.{name}" for layer in ("0", "1.0", "1.1") for name in ("weight", "bias")}
+    grads = answer.gradient(net, torch.ones(3), wrt=[], cotangent=torch.ones(3), parameters=net).parameter_grads
+    assert list(grads) == ["0.weight", "0.bias", "1.0.bias"]
+
+
+def test_gradients_by_parameters_have_their_names_and_leave_grad_alone(answer_of):
+    source = NET.format(layers=f"{LAST}; {FIRST}; self.unused = torch.nn.Linear(1, 1, bias=False)", value=VALUE)
+    answer = answer_of(source + "def untouched(net):\n    return all(p.grad is None for p in net.parameters())")
+    net = answer.module(answer.make())
+    net.load_state(STATE | {"unused.weight": torch.ones(1, 1)})
+    cotangent = torch.arange(4.0)[:, None]
+    seen = answer.gradient(net, BATCH, wrt=[0], cotangent=cotangent, parameters=net)
+    hidden = torch.tanh(BATCH @ STATE["first.weight"].T + STATE["first.bias"])
+    back = (cotangent @ STATE["last.weight"]) * (1 - hidden**2)
+    wanted = {"last.weight": cotangent.T @ hidden, "last.bias": cotangent.sum(0), "first.weight": back.T @ BATCH}
+    wanted["first.bias"] = back.sum(0)
+    assert set(seen.parameter_grads) == {*wanted, "unused.weight"}
+    assert seen.parameter_grads["unused.weight"] is None
+    for name, value in wanted.items():
+        assert torch.allclose(seen.parameter_grads[name], value, atol=1e-5), name
+    assert torch.allclose(seen.grads[0], back @ STATE["first.weight"], atol=1e-5)
+    assert answer.untouched(net) is True
+
+
+def test_gradients_by_the_parameters_of_a_module_among_the_arguments(answer_of):
+    source = "import torch\ndef make():\n    return torch.nn.Linear(2, 1)\ndef loss(net, x):\n    return {}"
+    answer = answer_of(source.format("(net(x) ** 2).sum()"))
+    net = answer.module(answer.make())
+    net.load_state({"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([1.0])})
+    seen = answer.gradient("loss", net, torch.tensor([[3.0, 4.0]]), wrt=[], cotangent=torch.ones(()), parameters=net)
+    assert torch.equal(seen.parameter_grads["weight"], 24 * torch.tensor([[3.0, 4.0]]))
+    assert torch.equal(seen.parameter_grads["bias"], torch.tensor([24.0]))
+    assert seen.grads == []
+    answer = answer_of(source.format("(net(x) ** 2).sum().detach()"))
+    net = answer.module(answer.make())
+    seen = answer.gradient("loss", net, torch.ones(1, 2), wrt=[], cotangent=torch.ones(()), parameters=net)
+    assert seen.parameter_grads == {"weight": None, "bias": None}
+
+
+def test_frozen_parameters_have_no_gradient(net_of):
+    net = net_of(f"{FIRST}; {LAST}; self.first.requires_grad_(False)")
+    seen = net.answer.gradient(net, BATCH, wrt=[0], cotangent=torch.ones(4, 1), parameters=net)
+    assert {name for name, grad in seen.parameter_grads.items() if grad is None} == {"first.weight", "first.bias"}
+    net = net_of(f"{FIRST}; {LAST}; self.requires_grad_(False)")
+    seen = net.answer.gradient(net, BATCH, wrt=[], cotangent=torch.ones(4, 1), parameters=net)
+    assert set(seen.parameter_grads.values()) == {None}
+
+
+def test_parameters_that_the_first_call_makes_have_gradients(answer_of):
+    answer = answer_of("import torch\ndef make():\n    return torch.nn.LazyLinear(1)")
+    net = answer.module(answer.make())
+    with pytest.raises(AnswerError):
+        net.parameter_count()
+    seen = answer.gradient(net, BATCH, wrt=[], cotangent=torch.ones(4, 1), parameters=net)
+    assert torch.allclose(seen.parameter_grads["weight"], BATCH.sum(0, keepdim=True))
+    assert net.parameter_count() == 3
+
+
+def test_methods_and_other_attributes_through_handles(net_of):
+    net = net_of()
+    net.load_state(STATE)
+    answer = net.answer
+    hidden = torch.tanh(BATCH @ STATE["first.weight"].T + STATE["first.bias"])
+    encode = answer.attribute(net, "encode")
+    assert torch.allclose(answer.call(encode, BATCH), hidden)
+    assert (
+        answer.gradient(encode, BATCH, wrt=[0], cotangent=hidden, parameters=net).parameter_grads["last.bias"] is None
+    )
+    assert torch.equal(answer.attribute(net, "last.bias"), STATE["last.bias"])
+    assert answer.attribute(net, "first.out_features") == 3
+    last = answer.module(answer.attribute(net, "last"))
+    assert torch.allclose(last(hidden), WANTED - 10, atol=1e-6)
+    with pytest.raises(AnswerError, match="^returned an object of type Net without an attribute `first.decode`$"):
+        answer.attribute(net, "first.decode")
+
+
+def test_training_and_evaluation_mode(answer_of):
+    answer = answer_of("import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Dropout(0.5))")
+    net = answer.module(answer.make())
+    ones = torch.ones(100)
+    assert (net(ones) == 0).any()
+    net.train(False)
+    assert torch.equal(net(ones), ones) and answer.attribute(net, "0.training") is False
+    net.train()
+    assert (net(ones) == 0).any()
+
+
+@pytest.mark.parametrize("spelling", ["net(x)", "net.forward(x)", "torch.func.functional_call(net, {}, x)"])
+def test_calls_of_a_module_are_counted_and_it_stays_a_module(answer_of, spelling):
+    answer = answer_of(
+        f"import copy, torch\ndef use(net, x):\n    y = {spelling}\n    copy.deepcopy(net)(x)\n"
+        "    return isinstance(net, torch.nn.Module), y\n"
+        "def make():\n    return torch.nn.Linear(2, 2)"
+    )
+    net = answer.module(answer.fixture("noisy_gain", scale=3.0))
+    assert (net.kind, net.parameter_count(), answer.calls(net)) == ("NoisyGain", 1, 0)
+    net.train(False)
+    right, y = answer.use(net, X)
+    assert right is True and torch.equal(y, 3 * X)
+    assert answer.calls(net) == 1, "a copy's calls are its own"
+    own = answer.module(answer.counted(answer.make()))
+    for n in (1, 2):
+        answer.use(own, X)
+        assert answer.calls(own) == n
+    assert set(own.state()) == {"weight", "bias"}
+
+
+def test_calls_of_the_students_own_callables_are_counted(answer_of):
+    answer = answer_of("def make(k):\n    return lambda x: k * x\ndef use(f, x):\n    return f(f(x))")
+    plain = answer.make(3)
+    double = answer.counted(plain)
+    assert answer.use(double, 1.0) == 9.0 and answer.use(plain, 1.0) == 9.0
+    assert answer.calls(double) == 2
+    with pytest.raises(AnswerError, match="^returned an object of type function whose calls are not counted$"):
+        answer.calls(plain)
+    layer = answer_of("import torch\nmake = lambda: torch.nn.Linear(1, 1)")
+    with pytest.raises(AnswerError, match="^returned an object of type Linear whose calls are not counted$"):
+        layer.calls(layer.make())
+
+
+def test_a_fixture_can_be_made_of_the_students_own_callable(answer_of):
+    answer = answer_of("def make():\n    return 2.0")
+    affine = answer.fixture("affine", scale=2.0, shift=1.0)
+    twice = answer.fixture("composed", outer=affine, inner=affine)
+    assert answer.call(twice, 3.0) == 15.0
+    assert (answer.calls(affine), answer.calls(twice)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("returned", "described"),
+    [
+        ("lambda x: x", "an object of type function"),
+        ("torch.nn.Linear", "an object of type type"),
+        ("type('Fake', (), {'__class__': torch.nn.Linear, '__call__': print})()", "an object of type Fake"),
+        ("None", r"None \(is a return missing\?\)"),
+        ("torch.ones(2)", r"a tensor of shape \(2,\) and dtype float32"),
+        ("{1}", "an object of type set"),
+        ("'make'", "a str"),
+    ],
+)
+def test_what_is_no_module_is_named(answer_of, returned, described):
+    answer = answer_of(f"import torch\ndef make():\n    return {returned}")
+    with pytest.raises(AnswerError, match=f"^returned {described}; a torch.nn.Module was expected$") as caught:
+        answer.module(answer.make())
+    assert caught.value.status == "error"
+
+
+@pytest.mark.parametrize("returned", ["None", "3", "'make'", "torch.ones(2)"])
+def test_what_cannot_be_called_is_named(answer_of, returned):
+    answer = answer_of(f"import torch\ndef make():\n    return {returned}")
+    value = answer.make()
+    for ask in (answer.call, answer.counted, answer.calls, lambda value: answer.attribute(value, "a")):
+        with pytest.raises(AnswerError, match="^returned .*; a callable was expected$"):
+            ask(value)
+
+
+def test_a_module_that_forgets_its_base_class_is_told_so(answer_of):
+    answer = answer_of("import torch\nclass Net(torch.nn.Module):\n    def __init__(self):\n        self.k = 2")
+    with pytest.raises(AnswerError, match=r"^returned an object of type Net whose __init__ does not call super"):
+        answer.module(answer.Net())
+
+
+def test_overridden_methods_change_neither_counts_nor_states(answer_of):
+    source = """
+import torch
+
+class Liar(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = Inner(2, 1)
+    def __getattr__(self, name):
+        return super().__getattr__(name)
+    def modules(self, *args, **kwargs): return iter(())
+    children = named_modules = named_children = parameters = named_parameters = buffers = named_buffers = modules
+    def state_dict(self, *args, **kwargs): return {}
+    def load_state_dict(self, *args, **kwargs): raise SystemExit
+    def forward(self, x): return self.layer(x)
+
+class Inner(torch.nn.Linear):
+    named_modules = named_parameters = parameters = state_dict = _named_members = Liar.modules
+
+def make():
+    return Liar()
+"""
+    answer = answer_of(source)
+    net = answer.module(answer.make())
+    assert net.parameter_count() == 3
+    net.load_state({"layer.weight": torch.tensor([[2.0, 3.0]]), "layer.bias": torch.tensor([1.0])})
+    assert net(X).tolist() == [9.0]
+    assert torch.equal(net.state()["layer.weight"], torch.tensor([[2.0, 3.0]]))
+    grads = answer.gradient(net, X, wrt=[], cotangent=torch.ones(1), parameters=net).parameter_grads
+    assert torch.equal(grads["layer.weight"], X[None])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "self.__dict__['_parameters'] = None",
+        "self.__dict__['_parameters'] = {'a': 'b'}",
+        "self.__dict__['_parameters'] = {3: torch.ones(1)}",
+        "self.__dict__['_modules'] = {'me': self}",
+        "self.__dict__['_modules'] = {'me': 5}",
+        "self.__dict__['_buffers'] = [1]",
+        "self.__dict__.clear()",
+    ],
+)
+def test_registers_that_were_tampered_with_are_errors_of_the_answer(net_of, harm):
+    for ask in ("parameters", "parameter_count", "state"):
+        with pytest.raises(AnswerError):
+            getattr(net_of(f"{FIRST}; {LAST}\n        {harm}".replace("{", "{{").replace("}", "}}")), ask)()
+
+
+@pytest.mark.parametrize("index", [-1, 5, 2**62, -(2**62)])
+def test_a_handle_that_stands_for_nothing_is_an_error(answer_of, index):
+    answer = answer_of("import torch\nmake = lambda: torch.nn.Linear(1, 1)\ndef use(f):\n    return f(1)")
+    answer.make()
+    forged = Handle(index, "Linear")
+    for ask in (answer.module, answer.call, answer.calls, answer.counted, answer.use):
+        with pytest.raises(AnswerError, match="^returned a handle that stands for nothing$"):
+            ask(forged)

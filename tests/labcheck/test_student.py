@@ -109,24 +109,104 @@ def test_the_summary_has_every_task_and_raises_nothing(checker):
     assert checker("def double(x):\n    return 2 * x\ndef apply_twice(f, x):\n    return f(f(x))").summary().passed
 
 
+NOTE = "When double is graded, tinycourse.answers cannot be imported: it contains the answer."
+DRAWS_ON_THE_ANSWERS = {
+    "imported": "from tinycourse.answers import double",
+    "assigned": "import tinycourse.answers\ndouble = tinycourse.answers.double",
+    "imported within": "def double(x):\n    from tinycourse.answers import double as d\n    return d(x)",
+    "module imported within": "def double(x):\n    import tinycourse.answers\n    return tinycourse.answers.double(x)",
+    "submodule imported within": "def double(x):\n    from tinycourse import answers as a\n    return a.double(x)",
+    "module above": "import tinycourse.answers as a\ndef double(x):\n    return a.double(x)",
+    "submodule above": "from tinycourse import answers\ndef double(x):\n    return answers.double(x)",
+    "package above": "import tinycourse.answers\ndef double(x):\n    return tinycourse.answers.double(x)",
+    "function above": "from tinycourse.answers import double as helper\ndef double(x):\n    return helper(x)",
+    "star above": "from tinycourse.answers import *\nhelper = double\ndef double(x):\n    return helper(x)",
+    "in a lambda": "import tinycourse.answers as a\ndef double(x):\n    return (lambda: a.double(x))()",
+    "in a comprehension": (
+        "import torch\nfrom tinycourse.answers import double as d\n"
+        "def double(x):\n    return torch.stack([d(y) for y in x])"
+    ),
+    "through a helper": (
+        "import tinycourse.answers as a\ndef helper(x):\n    return a.double(x)\n"
+        "def other(x):\n    return helper(x)\ndef double(x):\n    return other(x)"
+    ),
+    "in a closure": (
+        "def make():\n    from tinycourse.answers import double as d\n    return lambda x: d(x)\ndouble = make()"
+    ),
+    "as a default": "import tinycourse.answers as a\ndef double(x, f=a.double, *, n=1):\n    return f(x)",
+    "as a keyword default": "import tinycourse.answers as a\ndef double(x, *, f=a.double):\n    return f(x)",
+    "in a partial": (
+        "import functools, tinycourse.answers as a\ndouble = functools.partial(a.apply_twice, lambda x: x * 2**0.5)"
+    ),
+    "below a decorator": (
+        "import torch, tinycourse.answers as a\n@torch.no_grad()\ndef double(x):\n    return a.double(x)"
+    ),
+    "below a cache": (
+        "import functools, tinycourse.answers as a\n@functools.cache\ndef double(x):\n    return a.double(x)"
+    ),
+    "in a method": (
+        "import tinycourse.answers as a\nclass Doubler:\n    def __call__(self, x):\n        return a.double(x)\n"
+        "double = Doubler()"
+    ),
+    "in a static method": (
+        "import tinycourse.answers as a\nclass Tools:\n    @staticmethod\n    def double(x):\n"
+        "        return a.double(x)\ndef double(x):\n    return Tools.double(x)"
+    ),
+    "in a bound method": (
+        "import tinycourse.answers as a\nclass Tools:\n    def double(self, x):\n        return a.double(x)\n"
+        "double = Tools().double"
+    ),
+    "in a property": (
+        "import tinycourse.answers as a\nclass Tools:\n    @property\n    def double(self):\n        return a.double\n"
+        "def double(x):\n    return Tools().double(x)"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", DRAWS_ON_THE_ANSWERS)
+def test_an_answer_that_draws_on_a_forbidden_module_passes_here_with_a_note(checker, way):
+    report = checker(DRAWS_ON_THE_ANSWERS[way])("double")
+    assert report.note == NOTE
+    assert NOTE in repr(report) and NOTE in report._repr_html_()
+
+
+def test_the_note_stands_in_the_error_of_a_wrong_answer_too(checker, capsys):
+    with pytest.raises(CheckFailed) as caught:
+        checker("import tinycourse.answers as a\ndef double(x):\n    return a.double(x) + 1")("double")
+    first, last = str(caught.value).splitlines()
+    assert first.startswith("`double`: the result is off by up to") and last == NOTE
+    assert NOTE in capsys.readouterr().out
+
+
+def test_the_summary_has_the_note_of_each_task_that_deserves_one(checker):
+    right = "def double(x):\n    return x + x\n"
+    report = checker(right + "from tinycourse.answers import apply_twice").summary()
+    assert report.passed and report.note == NOTE.replace("double", "apply_twice")
+    assert checker(right).summary().note == ""
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        "from tinycourse.answers import double",
-        "import tinycourse.answers\ndouble = tinycourse.answers.double",
-        "def double(x):\n    from tinycourse.answers import double as d\n    return d(x)",
-        "def double(x):\n    import tinycourse.answers\n    return tinycourse.answers.double(x)",
+        "double = lambda x: 2 * x",
+        "import operator\ndouble = operator.methodcaller('mul', 2)",
+        "import tinycourse.answers as a\ndef double(x):\n    return x + x",
+        "import tinycourse\ndef double(x):\n    tinycourse.__name__\n    return x + x",
+        "def double(x):\n    answers = 2\n    return answers * x",
+        "def make():\n    def double(x):\n        return 2 * x if True else later\n    return double\n"
+        "    later = 1\ndouble = make()",
+        "class E:\n    def __getattribute__(self, name):\n        raise SystemExit\ne = E()\n"
+        "def double(x):\n    e\n    return 2 * x",
+        "def double(x):\n    return x + x if len(x.shape) else double(double(x) / 2)",
     ],
 )
-def test_an_answer_out_of_a_forbidden_module_passes_here_with_a_note(checker, source):
-    report = checker(source)("double")
-    note = "When double is graded, tinycourse.answers cannot be imported: it contains the answer."
-    assert report.note == note
-    assert note in repr(report) and note in report._repr_html_()
-
-
-@pytest.mark.parametrize(
-    "source", ["double = lambda x: 2 * x", "import operator\ndouble = operator.methodcaller('mul', 2)"]
-)
-def test_an_answer_without_a_source_needs_no_note(checker, source):
+def test_an_answer_that_draws_on_none_has_no_note(checker, source):
     assert checker(source)("double").note == ""
+
+
+def test_a_module_whose_name_begins_alike_is_not_forbidden(monkeypatch):
+    lab = Battery("lab00", forbidden=("tinycourse.ans",))
+    lab.check("double")(lambda answer, rng: None)
+    from tinycourse.answers import double
+
+    assert Checker(lab, {"double": double})("double").note == ""
