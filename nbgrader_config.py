@@ -19,6 +19,8 @@ c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "hidde
 c.GenerateAssignment.force = True
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError"}
 
+# Autograde safe copies of what was handed in: nbgrader follows links, and gives no grade for a broken notebook.
+c.Autograde.exporter_class = "labcheck.intake.Intake"
 c.Autograde.sanitize_preprocessors = [
     "labcheck.nbgrader.Reanchor",
     "nbgrader.preprocessors.ClearOutput",

@@ -8,11 +8,13 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from labcheck.anchors import place
+from labcheck.cells import defined, grade_id, is_answer, normal, source_of, tree_of
 from labcheck.checks import Battery
 from labcheck.course import CourseError
-from labcheck.inside.loading import Cell, defined_names, imported_modules, parse
+from labcheck.inside.loading import Cell, imported_modules
 
-_ID = re.compile(r"[a-zA-Z0-9-_]{1,64}")  # of a cell, as nbformat allows it
+CELL_ID = re.compile(r"[a-zA-Z0-9-_]{1,64}")  # of a cell, as nbformat allows it
 
 
 class NotebookError(ValueError):
@@ -39,19 +41,6 @@ def read(path: Path | str) -> NotebookNode:
     return notebook
 
 
-def grade_id(cell: NotebookNode) -> str | None:
-    """nbgrader's name of a cell, None for a cell that has none."""
-    settings = cell.get("metadata", {}).get("nbgrader", {})
-    name = settings.get("grade_id") if isinstance(settings, dict) else None
-    return name if isinstance(name, str) else None
-
-
-def is_answer(cell: NotebookNode) -> bool:
-    """Whether students write into this cell."""
-    settings = cell.metadata.get("nbgrader", {})
-    return bool(settings.get("solution")) and not settings.get("locked", False)
-
-
 def require_points(battery: Battery, notebook: NotebookNode) -> None:
     """Return if each task has a check cell that carries the points which the task's checks sum to.
 
@@ -70,30 +59,26 @@ def require_points(battery: Battery, notebook: NotebookNode) -> None:
         raise CourseError(f"{battery.lab}: the points of check cells are not those of the checks ({told})")
 
 
-def _is_free(cell: NotebookNode) -> bool:
-    """Whether students may edit a cell: an answer, or one that nbgrader does not know."""
-    return is_answer(cell) or "nbgrader" not in cell.metadata
-
-
 def reanchor(submitted: NotebookNode, released: NotebookNode) -> NotebookNode:
     """Rebuild a submission on the released notebook.
 
     Every released cell is there once, in order, with its own metadata; a locked one as released, any other
-    with what the student made of it. Cells are found by grade_id, else by cell id, else by the functions that
-    they define, else (for text) by place. The student's further cells follow the released cell that they
-    followed, without nbgrader's metadata. So cells that were deleted, copied, edited, re-tagged or stripped
-    neither cost a right answer nor gain a wrong one.
+    with what the student made of it (see `labcheck.anchors.place`). The student's further cells follow the
+    released cell that they followed, without nbgrader's metadata. So cells that were deleted, copied, edited,
+    merged, split, re-tagged or stripped neither cost a right answer nor gain a wrong one.
     """
-    anchors = _anchors(submitted.cells, released.cells)
-    chosen = _choose(submitted.cells, released.cells, anchors)
-    extras = _extras(submitted.cells, released.cells, anchors, set(chosen.values()))
+    placement = place(submitted.cells, released.cells)
     taken = {cell.id for cell in released.cells}
-    cells = [_plain(cell, taken) for cell in extras.get(-1, [])]
+
+    def further(index):
+        return [_plain(submitted.cells[at], taken) for at in placement.further.get(index, [])]
+
+    cells = further(-1)
     for index, original in enumerate(released.cells):
         cell = NotebookNode(original)
-        if index in chosen:
-            cell = NotebookNode({**original, "source": submitted.cells[chosen[index]].source})
-        cells += [cell, *(_plain(extra, taken) for extra in extras.get(index, []))]
+        if index in placement.chosen:
+            cell.update(_content(submitted.cells[placement.chosen[index]], original.cell_type))
+        cells += [cell, *further(index)]
     rebuilt = nbformat.v4.new_notebook(metadata=released.metadata, cells=cells)
     rebuilt.nbformat_minor = max(released.nbformat_minor, 5)
     return rebuilt
@@ -106,19 +91,19 @@ def code_cells(notebook: NotebookNode, released: NotebookNode) -> list[Cell]:
     copied blank costs nothing, and an answer written into a new cell counts.
     """
     blanks = {
-        _normal(cell.source): grade_id(cell) for cell in released.cells if cell.cell_type == "code" and is_answer(cell)
+        normal(cell.source): grade_id(cell) for cell in released.cells if cell.cell_type == "code" and is_answer(cell)
     }
     cells = [
         Cell(grade_id(cell) or cell.id, cell.source, is_answer(cell) or grade_id(cell) is None)
         for cell in notebook.cells
         if cell.cell_type == "code" and (is_answer(cell) or not cell.metadata.get("nbgrader", {}).get("grade", False))
     ]
-    own = {name for cell in cells if _normal(cell.source) not in blanks for name in _defined(cell.source)}
+    own = {name for cell in cells if normal(cell.source) not in blanks for name in defined(normal(cell.source)).names}
     released_ids = {cell.id for cell in released.cells}
     return [
         Cell(cell.name, cell.source, cell.name in blanks.values() or cell.name not in released_ids)
         for cell in cells
-        if blanks.get(_normal(cell.source)) not in own
+        if blanks.get(normal(cell.source)) not in own
     ]
 
 
@@ -127,92 +112,29 @@ def top_level_imports(notebook: NotebookNode) -> list[str]:
     names: set[str] = set()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            tree = _tree(cell.source)
+            tree = tree_of(cell.source)
             body = [node for node in tree.body if type(node).__name__ in ("Import", "ImportFrom")] if tree else []
             for node in body:
                 names |= imported_modules(node)
     return sorted(names)
 
 
-def _anchors(submitted, released) -> list[int | None]:
-    """For each submitted cell, the index of the released cell that it is, or None."""
-    by_grade_id = {grade_id(cell): i for i, cell in enumerate(released) if grade_id(cell)}
-    by_id = {cell.id: i for i, cell in enumerate(released)}
-    by_function = {grade_id(cell): i for i, cell in enumerate(released) if is_answer(cell) and cell.cell_type == "code"}
-    by_source = {_normal(cell.source): i for i, cell in enumerate(released)}
-    anchors: list[int | None] = []
-    for cell in submitted:
-        anchor = by_grade_id.get(grade_id(cell), by_id.get(cell.get("id"), by_source.get(_normal(cell.source))))
-        if anchor is None or (cell.cell_type == "code" and not is_answer(released[anchor])):
-            functions = _defined(cell.source) & by_function.keys() if cell.cell_type == "code" else set()
-            if len(functions) == 1:
-                anchor = by_function[functions.pop()]
-        if anchor is not None and released[anchor].cell_type != cell.cell_type:
-            anchor = None
-        anchors.append(anchor)
-    _place_texts(submitted, released, anchors)
-    return anchors
-
-
-def _place_texts(submitted, released, anchors):
-    """A text without a name, right after the released cell before a text answer, is that answer."""
-    for index, cell in enumerate(released):
-        if cell.cell_type == "markdown" and is_answer(cell) and index and index not in anchors and index - 1 in anchors:
-            place = len(anchors) - anchors[::-1].index(index - 1)
-            if place < len(submitted) and anchors[place] is None and submitted[place].cell_type == "markdown":
-                anchors[place] = index
-
-
-def _choose(submitted, released, anchors) -> dict[int, int]:
-    """For each cell that students may edit, the submitted cell that fills it: the last that differs from the blank."""
-    chosen: dict[int, int] = {}
-    for place, anchor in enumerate(anchors):
-        if anchor is None or not _is_free(released[anchor]):
-            continue
-        blank = _normal(submitted[place].source) == _normal(released[anchor].source)
-        if anchor not in chosen or not blank:
-            chosen[anchor] = place
-    return chosen
-
-
-def _extras(submitted, released, anchors, used) -> dict[int, list[NotebookNode]]:
-    """Submitted cells that fill no released cell, by the index of the released cell that they follow."""
-    extras: dict[int, list[NotebookNode]] = {}
-    known = {_normal(submitted[place].source) for place in used} | {_normal(cell.source) for cell in released}
-    last = -1
-    for place, (cell, anchor) in enumerate(zip(submitted, anchors, strict=True)):
-        if anchor is not None:
-            last = max(last, anchor) if place in used or not _is_free(released[anchor]) else last
-        locked = anchor is not None and not _is_free(released[anchor])
-        if place not in used and not locked and _normal(cell.source) not in known:
-            extras.setdefault(last, []).append(cell)
-    return extras
-
-
 def _plain(cell: NotebookNode, taken: set[str]) -> NotebookNode:
     """A student's further cell without metadata, under its own id where that is allowed and not taken."""
     base = cell.get("id")
-    base = name = base if isinstance(base, str) and _ID.fullmatch(base) else "extra"
+    base = name = base if isinstance(base, str) and CELL_ID.fullmatch(base) else "extra"
     number = 1
     while name in taken:
         number += 1
         name = f"{base[:58]}-{number}"
     taken.add(name)
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    return make.get(cell.cell_type, nbformat.v4.new_raw_cell)(cell.source, id=name)
+    plain = make.get(cell.cell_type, nbformat.v4.new_raw_cell)(id=name)
+    plain.update(_content(cell, plain.cell_type))
+    return plain
 
 
-def _normal(source: str) -> str:
-    return "\n".join(line.rstrip() for line in source.strip().split("\n"))
-
-
-def _tree(source: str):
-    try:
-        return parse(Cell("", source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _defined(source: str) -> set[str]:
-    tree = _tree(source)
-    return defined_names(tree) if tree else set()
+def _content(cell: NotebookNode, kind: str) -> dict:
+    """What the student wrote into a cell: its source and, in text, the pictures pasted into it."""
+    pictures = cell.get("attachments")
+    return {"source": source_of(cell)} | ({"attachments": pictures} if pictures and kind != "code" else {})

@@ -29,7 +29,7 @@ def blank_of(released, name):
 def functions(notebook, released) -> dict:
     """What the sandbox would have after loading the cells."""
     namespace = {}
-    run(code_cells(notebook, released), namespace)
+    run(code_cells(notebook, released), namespace, wanted=("FACTOR",))
     return namespace
 
 
@@ -258,13 +258,15 @@ def test_a_text_elsewhere_is_the_students_own(solved, released):
     assert [cell.source for cell in rebuilt.cells][1] == "A text of its own."
 
 
-def test_an_answer_turned_into_text_is_no_answer(solved, released):
+def test_an_answer_turned_into_text_is_an_answer_unless_there_is_one_in_code(solved, released):
     place = at(solved, "double")
     cell = new_markdown_cell(RIGHT_DOUBLE, id="double", metadata=solved.cells[place].metadata)
     solved.cells[place] = cell
     rebuilt = reanchor(solved, released)
     assert_released_shape(rebuilt, released)
-    assert sources(rebuilt)["double"] == sources(released)["double"]
+    assert sources(rebuilt)["double"] == RIGHT_DOUBLE
+    solved.cells.insert(0, new_code_cell("def double(x):\n    return 5 * x"))
+    assert functions(reanchor(solved, released), released)["double"](3) == 15
 
 
 def test_an_edited_setup_cell_is_kept(solved, released):
