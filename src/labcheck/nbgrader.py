@@ -15,8 +15,9 @@ from traitlets import Bool, Float, Integer
 
 from labcheck.course import Course
 from labcheck.expect import code_html
-from labcheck.judge import Limits, Verdict, judge
-from labcheck.notebooks import code_cells, grade_id, read, reanchor, require_points, top_level_imports
+from labcheck.grader import Grader
+from labcheck.judge import Limits, Verdict
+from labcheck.notebooks import grade_id, read, reanchor
 
 
 class Reanchor(NbGraderPreprocessor):
@@ -31,38 +32,19 @@ class Judge(NbGraderPreprocessor):
     """Grades a notebook in the sandbox; student code never runs in this process."""
 
     walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)
-    seed = Integer(None, allow_none=True, help="Seed of the checks; a new secret one if None.").tag(config=True)
+    seed = Integer(None, allow_none=True, help="Seed of the checks; by default a submission's own.").tag(config=True)
     seconds = Float(Limits.seconds, help="Processor seconds that one check may take.").tag(config=True)
-    memory = Integer(Limits.memory, help="Bytes that one check may take beyond what torch takes.").tag(config=True)
+    memory = Integer(Limits.memory, help="Bytes that a submission may take beyond what torch takes.").tag(config=True)
+    processes = Integer(Limits.processes, help="Processes that a submission may have at once.").tag(config=True)
 
     def preprocess(self, nb, resources):
-        limits = Limits(self.seconds, self.memory)
-        lab = resources["nbgrader"]["notebook"]
-        verdict = grade_notebook(Course.find(), lab, nb, seed=self.seed, walls=self.walls, limits=limits)
+        limits = Limits(self.seconds, self.memory, self.processes)
+        names = resources["nbgrader"]
+        with Grader(Course.find(), names["notebook"], walls=self.walls, limits=limits, seed=self.seed) as grader:
+            key, verdict = grader.verdict(names["student"], nb)
         annotate(nb, verdict)
+        nb.metadata["labcheck"]["key"] = key
         return nb, resources
-
-
-def grade_notebook(course: Course, lab: str, notebook: NotebookNode, **options) -> Verdict:
-    """Judge a notebook that has the released shape (see `labcheck.notebooks.reanchor`).
-
-    Args:
-        course: the course.
-        lab: the lab's name.
-        notebook: the re-anchored submission.
-        options: ``seed``, ``only``, ``walls``, ``limits`` of `labcheck.judge.judge`.
-
-    Raises:
-        CourseError: the release is older than the checks, and carries other points.
-    """
-    released = read(course.released(lab))
-    battery = course.battery(lab)
-    require_points(battery, released)
-    return judge(
-        battery, code_cells(notebook, released), packages=[course.package],
-        unavailable=course.unavailable(lab), warm=top_level_imports(released),
-        released=frozenset(cell.source for cell in released.cells), **options,
-    )  # fmt: skip
 
 
 def annotate(notebook: NotebookNode, verdict: Verdict) -> None:
