@@ -5,10 +5,10 @@ export PATH := $(BIN):$(PATH)
 PORT ?= 8000
 SERVE ?= 1
 
-.PHONY: help demo test check env labs lab book lock clean
+.PHONY: help demo test check env labs lab book cheats bench-grading lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## build labs and book, grade an example class, serve both (SERVE=0: check that both answer, then end)
 	@.ci/setup bubblewrap
@@ -42,6 +42,12 @@ lab: env ## open JupyterLab on labs/, with nbgrader's Validate button
 book: env ## build the book into _build/html
 	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache
 	@NOISE2DATA_WIDGETS=0 jupyter-book build book --config _config.yml --toc $(CURDIR)/_toc.yml --path-output . --warningiserror --keep-going --quiet
+
+cheats: env ## run the bank of cheats, and write the table in the book's page on grading
+	@python -m tests.labcheck.cheats --output book/tables/cheats.md
+
+bench-grading: env ## what grading a submission costs, beside nbgrader autograde
+	@python -m benchmarks.grading
 
 lock: ## renew requirements.lock from pyproject.toml
 	@.ci/setup

@@ -75,20 +75,20 @@ def _another_way(notebook, course):
     for mutant in bank(course, LAB):
         if mutant.right:
             right.setdefault(mutant.task, []).append(mutant)
-    return _with_answers(notebook, {task: mutants[1].source() for task, mutants in right.items()})
+    return with_answers(notebook, {task: mutants[1].source() for task, mutants in right.items()})
 
 
 def _partly(notebook, course):
     blank = {grade_id(cell): cell.source for cell in read(course.released(LAB)).cells}
-    return _with_answers(notebook, {task: blank[task] for task in PARTLY_LOST})
+    return with_answers(notebook, {task: blank[task] for task in PARTLY_LOST})
 
 
 def _all_wrong(notebook, course):
-    return _with_answers(notebook, {task: _WRONG.format(task=task) for task in course.battery(LAB).tasks})
+    return with_answers(notebook, {task: _WRONG.format(task=task) for task in course.battery(LAB).tasks})
 
 
 def _hangs(notebook, course):
-    return _with_answers(notebook, {"q_sample": _HANG})
+    return with_answers(notebook, {"q_sample": _HANG})
 
 
 def _patches(notebook, course):
@@ -122,7 +122,7 @@ def _imports(notebook, course):
             "    return Discrete(abar).mix(x0, eps, torch.as_tensor(k, dtype=torch.float64) / (len(abar) - 1))"
         ),
     }
-    return _with_answers(notebook, answers)
+    return with_answers(notebook, answers)
 
 
 def _damaged(notebook, course):
@@ -140,7 +140,8 @@ def _damaged(notebook, course):
     return notebook
 
 
-def _with_answers(notebook, answers):
+def with_answers(notebook: NotebookNode, answers: dict[str, str]) -> NotebookNode:
+    """The notebook with these sources in the cells of these grade ids."""
     for cell in notebook.cells:
         if grade_id(cell) in answers:
             cell.source = answers[grade_id(cell)]

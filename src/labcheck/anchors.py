@@ -134,7 +134,8 @@ class _Placing:
                     self.anchors[at], found[i] = i, at
                     break
             else:
-                if before and self.anchors[start] == i - 1 and self._continues(start, i - 1):
+                asked = i and self.released[i - 1].cell_type != "code"
+                if asked and before and self.anchors[start] == i - 1 and self._continues(start, i - 1):
                     found[i] = start
         return found
 

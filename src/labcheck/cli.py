@@ -1,9 +1,10 @@
-"""The command line: ``labcheck build | run | grade | report | mutants``."""
+"""The command line: ``labcheck build | run | grade | report | similar | mutants``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from labcheck.sandbox import SandboxBroken, SandboxUnavailable
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return its exit status: 0 done, 1 not as it should be, 2 it could not be done."""
+    """Run a command; return its exit status: 0 done, 1 not as it should be, 2 it could not be done, 130 Ctrl+C."""
     args = _parser().parse_args(argv)
     try:
         return args.command(Course.find(args.course), args)
@@ -23,6 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"labcheck: {error}", file=sys.stderr)
     except KeyError as error:
         print(f"labcheck: {error.args[0]}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("labcheck: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
     return 2
 
 
@@ -42,22 +46,32 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the verdict as JSON")
     run.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one)")
     run.add_argument("--only", metavar="NAME", help="one task's checks alone")
-    run.add_argument("--seconds", type=float, default=Limits.seconds, help="processor seconds that one check may take")
-    _walls(run)
+    _limits(run)
     run.set_defaults(command=_run)
 
     grade = commands.add_parser("grade", help="autograde every submission of a lab, with feedback")
     grade.add_argument("lab", metavar="LAB")
-    grade.add_argument("--jobs", type=int, default=1, help="processes that judge (default: 1)")
+    grade.add_argument("--jobs", type=_positive(int), default=1, help="processes that judge (default: 1)")
+    grade.add_argument(
+        "--no-feedback", dest="feedback", action="store_false", help="leave feedback to nbgrader generate_feedback"
+    )
     grade.add_argument("--again", action="store_true", help="grade also what is graded and has not changed")
     grade.add_argument("--seed", type=int, help="of the checks' arguments (default: a secret one for each submission)")
-    _walls(grade)
+    _limits(grade)
     grade.set_defaults(command=_grade)
 
     report = commands.add_parser("report", help="a page on what each submission of a lab got, and why")
     report.add_argument("lab", metavar="LAB")
     report.add_argument("--output", type=Path, default=Path("report.html"), metavar="FILE")
     report.set_defaults(command=_report)
+
+    similar = commands.add_parser(
+        "similar", help="a page on submissions that resemble each other more than the class does"
+    )
+    similar.add_argument("lab", metavar="LAB")
+    similar.add_argument("--output", type=Path, default=Path("similar.html"), metavar="FILE")
+    similar.add_argument("--top", type=_positive(int), default=20, help="how many pairs to show (default: 20)")
+    similar.set_defaults(command=_similar)
 
     mutants = commands.add_parser("mutants", help="the bank of wrong and right answers, as a table")
     mutants.add_argument("lab", metavar="LAB", nargs="?")
@@ -66,9 +80,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _walls(parser):
-    text = "run student code unprotected on this machine; recorded in the verdict"
-    parser.add_argument("--no-sandbox", dest="walls", action="store_false", help=text)
+def _limits(parser):
+    seconds = "processor seconds that one check may take (default: %(default)g)"
+    parser.add_argument("--seconds", type=_positive(float), default=Limits.seconds, help=seconds)
+    walls = "run student code unprotected on this machine; recorded in the verdict"
+    parser.add_argument("--no-sandbox", dest="walls", action="store_false", help=walls)
+
+
+def _positive(kind):
+    def parse(text):
+        if not (value := kind(text)) > 0:
+            raise ValueError
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"  # as argparse names it where a value is refused
+    return parse
 
 
 def _build(course, args):
@@ -109,8 +135,9 @@ def _grade(course, args):
     from labcheck.grading import grade_class
 
     graded = grade_class(
-        course, course.require(args.lab), jobs=args.jobs, walls=args.walls, seed=args.seed, again=args.again
-    )
+        course, course.require(args.lab), jobs=args.jobs, walls=args.walls, seed=args.seed, again=args.again,
+        feedback=args.feedback, limits=Limits(seconds=args.seconds),
+    )  # fmt: skip
     for g in graded:
         print(f"{g.student}: {g.error or f'{g.score:g} of {g.max_score:g} points'}")
     return 1 if any(g.error for g in graded) else 0
@@ -121,6 +148,17 @@ def _report(course, args):
 
     write_report(course, course.require(args.lab), args.output)
     print(f"{args.output} written")
+    return 0
+
+
+def _similar(course, args):
+    from labcheck.similarity import write_similarity
+
+    for pair in write_similarity(course, args.lab, args.output, top=args.top):
+        times = f"{pair.times:.1f}×" if math.isfinite(pair.times) else "—"
+        tasks = ", ".join(task.task for task in pair.tasks[:3])
+        print(f"{times:>6} {pair.overlap:4.0%}  {pair.one} and {pair.other}: {tasks}")
+    print(f"{args.output} written; it reports, and decides nothing")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Measurements whose figures stand in the course's texts; each is a command of the Makefile."""
