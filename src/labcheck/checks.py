@@ -79,6 +79,8 @@ class Battery:
         """
 
         def add(function):
+            if hasattr(Answer, task):
+                raise ValueError(f"{self.lab}: a task cannot be named {task!r}, which checks call on every answer")
             if any(c.task == task and c.name == function.__name__ for c in self.checks):
                 raise ValueError(f"{self.lab}: task {task!r} has two checks named {function.__name__!r}")
             self.checks.append(Check(task, function.__name__, float(points), self.hidden, function))

@@ -159,3 +159,9 @@ def test_an_error_with_an_unknown_status_is_an_error():
     with pytest.raises(AnswerError) as caught:
         raise AnswerError("because")
     assert caught.value.status == "error"
+
+
+@pytest.mark.parametrize("task", ["fixture", "gradient", "module"])
+def test_a_task_cannot_have_the_name_of_what_checks_call_on_an_answer(task):
+    with pytest.raises(ValueError, match=f"cannot be named '{task}'"):
+        Battery("lab").check(task)(lambda answer, rng: None)

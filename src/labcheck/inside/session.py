@@ -7,9 +7,7 @@ so a check cannot tell the two apart.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import math
 import operator
 import traceback
 
@@ -17,70 +15,8 @@ import numpy as np
 import torch
 
 from labcheck.inside.loading import said
+from labcheck.inside.modules import Counted, Unfit, counted, distinct, fill, is_module, kind_of, tensors
 from labcheck.inside.wire import Handle, Opaque, WireError, pack
-
-
-class Unfit(Exception):
-    """What a handle stands for is not what was asked for; the message goes on from the task's name."""
-
-
-class Counted:
-    """A callable that counts how often it is called."""
-
-    def __init__(self, function):
-        self.function = function
-        self.calls = 0
-
-    def __call__(self, *args, **kwargs):
-        self.calls += 1
-        return self.function(*args, **kwargs)
-
-
-def counted(function):
-    """The callable, such that its calls are counted: a function in a wrapper, a module with a wrapped ``forward``."""
-    if not _is_module(function):
-        return Counted(function)
-    vars(function)["forward"] = Counted(function.forward)  # it stays a module for whoever it is passed to
-    return function
-
-
-def fill(module: torch.nn.Module, seed: int) -> None:
-    """Set every parameter to values that depend on the seed, its name and its shape alone.
-
-    Modules with the same names and shapes are then the same function, in whatever order their
-    layers were created; buffers stay as they are. A check calls this on its own reference, and
-    `labcheck.answer.ModuleHandle.fill` on the student's module.
-
-    Args:
-        module: changed in place. Values are normal with variance one over the number of entries
-            in each slice along the first axis (the fan-in of a linear or convolutional layer).
-        seed: any integer.
-    """
-    with torch.no_grad():
-        for name, tensor in sorted(tensors(module).items()):
-            shape = tuple(tensor.shape)
-            digest = hashlib.sha256(f"{seed}/{name}/{shape}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-            tensor.copy_(torch.randn(shape, generator=generator) / math.sqrt(max(1, math.prod(shape[1:]))))
-
-
-def tensors(module: torch.nn.Module, prefix: str = "", buffers: bool = False) -> dict[str, torch.Tensor]:
-    """Parameters, and with ``buffers`` the persistent buffers too, by the names that ``state_dict`` gives them.
-
-    Read from the registers of the module and its children, because their methods may be
-    overridden; a tensor that is registered twice has both names.
-    """
-    own = vars(module)
-    if "_modules" not in own:
-        raise Unfit(f"returned {_kind(module)} whose __init__ does not call super().__init__()")
-    named = {prefix + name: tensor for name, tensor in own["_parameters"].items()}
-    if buffers:
-        fleeting = own["_non_persistent_buffers_set"]
-        named |= {prefix + name: tensor for name, tensor in own["_buffers"].items() if name not in fleeting}
-    for name, child in own["_modules"].items():
-        if child is not None:
-            named |= tensors(child, f"{prefix}{name}.", buffers)
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
 class Session:
@@ -125,9 +61,9 @@ class Session:
 
     def _calls(self, request):
         thing = self._thing(request["handle"])
-        counter = vars(thing).get("forward") if _is_module(thing) else thing
+        counter = vars(thing).get("forward") if is_module(thing) else thing
         if type(counter) is not Counted:
-            raise Unfit(f"returned {_kind(thing)} whose calls are not counted")
+            raise Unfit(f"returned {kind_of(thing)} whose calls are not counted")
         return {"value": counter.calls}
 
     def _attribute(self, request):
@@ -135,17 +71,17 @@ class Session:
         try:
             return {"value": self._export(operator.attrgetter(request["name"])(thing))}
         except AttributeError:
-            raise Unfit(f"returned {_kind(thing)} without an attribute `{request['name']}`") from None
+            raise Unfit(f"returned {kind_of(thing)} without an attribute `{request['name']}`") from None
 
     def _module(self, request):
         tensors(self._nn_module(request["handle"]))
         return {"value": None}
 
     def _parameters(self, request):
-        return {"value": _distinct(tensors(self._nn_module(request["handle"])))}
+        return {"value": distinct(tensors(self._nn_module(request["handle"])))}
 
     def _parameter_count(self, request):
-        parameters = _distinct(tensors(self._nn_module(request["handle"]))).values()
+        parameters = distinct(tensors(self._nn_module(request["handle"]))).values()
         return {"value": sum(p.numel() for p in parameters if p.requires_grad or not request["trainable"])}
 
     def _state(self, request):
@@ -162,7 +98,7 @@ class Session:
             if name in own and own[name].shape != value.shape
         ]
         if problems:
-            raise Unfit(f"returned {_kind(module)} with other parameters or buffers: {', '.join(problems)}")
+            raise Unfit(f"returned {kind_of(module)} with other parameters or buffers: {', '.join(problems)}")
         with torch.no_grad():
             for name, value in state.items():
                 own[name].copy_(value)
@@ -207,7 +143,7 @@ class Session:
         }
         if "cotangent" in request:
             module = request.get("parameters")
-            parameters = _distinct(tensors(self._nn_module(module))) if module else {}  # a call may have made them
+            parameters = distinct(tensors(self._nn_module(module))) if module else {}  # a call may have made them
             trainable = {name: tensor for name, tensor in parameters.items() if tensor.requires_grad}
             grads = _vjp(value, [*wrt, *trainable.values()], request["cotangent"])
             reply["grads"] = grads[: len(wrt)]
@@ -256,25 +192,9 @@ class Session:
 
     def _nn_module(self, handle) -> torch.nn.Module:
         thing = self._thing(handle)
-        if not _is_module(thing):
-            raise Unfit(f"returned {_kind(thing)}; a torch.nn.Module was expected")
+        if not is_module(thing):
+            raise Unfit(f"returned {kind_of(thing)}; a torch.nn.Module was expected")
         return thing
-
-
-def _is_module(thing) -> bool:
-    return issubclass(type(thing), torch.nn.Module)  # isinstance would ask the object's own __class__
-
-
-def _kind(thing) -> str:
-    return f"an object of type {type(thing).__name__}"
-
-
-def _distinct(named: dict) -> dict:
-    """Each tensor once, under its first name."""
-    first = {}
-    for name, tensor in named.items():
-        first.setdefault(id(tensor), (name, tensor))
-    return dict(first.values())
 
 
 def _requires_grad(values) -> list[bool]:

@@ -3,7 +3,7 @@
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.inside.session import fill
+from labcheck.inside.modules import fill
 from labcheck.inside.wire import Handle
 
 lab = Battery("lab02_makers", fixtures="tinycourse.checks.fixtures")
