@@ -35,5 +35,14 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 
+# Takes nothing until a share is set, say: c.PerDay.share = 0.1; c.PerDay.grace_hours = 24
+c.AssignLatePenalties.plugin_class = "labcheck.late.PerDay"
+# Penalties once more whenever feedback is written: by then the scores given by hand are in.
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.GetGrades",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+
 # Validate runs the whole notebook, training included; nbgrader's default is 30 s a cell.
 c.Execute.timeout = 600
