@@ -1,6 +1,7 @@
 """Which statements of a notebook are run, and what an error costs."""
 
 import ast
+import re
 
 import pytest
 
@@ -16,10 +17,10 @@ from labcheck.inside.loading import (
 
 
 def loaded(*sources, answer=False):
-    """The namespace and problems of cells named a, b, c, ..."""
+    """The namespace and problems of cells named a, b, c, ..., every name in which is wanted."""
     namespace = {}
     cells = [Cell("abcdefgh"[i], source, answer) for i, source in enumerate(sources)]
-    problems = run(cells, namespace)
+    problems = run(cells, namespace, re.findall(r"\w+", " ".join(sources)))
     return {k: v for k, v in namespace.items() if k != "__builtins__"}, problems
 
 
@@ -70,7 +71,7 @@ def test_what_a_grader_does_not_need_is_left_out(source):
         raise AssertionError("was called")
 
     namespace = {"train": train}
-    assert run([Cell("a", source)], namespace) == []
+    assert run([Cell("a", source)], namespace, {"name"}) == []
     assert "name" not in namespace
 
 
@@ -176,8 +177,40 @@ def test_a_cell_of_nothing_but_magics_takes_bounded_time():
 def test_before_is_called_with_each_cell_in_order():
     seen = []
     cells = [Cell("a", "x = 1"), Cell("b", "def ("), Cell("c", "")]
-    run(cells, {}, lambda cell: seen.append(cell.name))
+    run(cells, {}, before=lambda cell: seen.append(cell.name))
     assert seen == ["a", "b", "c"]
+
+
+NOTEBOOK = """
+import math
+def plot(x): return COLOUR, x
+COLOUR = math.sqrt(4)
+FACTOR = math.sqrt(9)
+scale = FACTOR + 1
+x = math.sqrt(16)
+unused = math.sqrt(25)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "loaded_names"),
+    [
+        ("def f(x): return x", (), set()),
+        ("def f(x): return FACTOR * x", (), {"FACTOR"}),
+        ("def f(y): return scale * y", (), {"scale", "FACTOR"}),
+        ("def f(x): return plot(x)", (), {"COLOUR"}),
+        ("def f(y):\n    def g():\n        return [x for _ in y]\n    return g", (), {"x"}),
+        ("class f:\n    def __call__(self): return FACTOR", (), {"FACTOR"}),
+        ("def f(x): return x", ("unused",), {"unused"}),
+        ("return 3", (), set()),
+    ],
+)
+def test_assignments_that_no_answer_needs_are_left_out(answer, wanted, loaded_names):
+    namespace = {}
+    run([Cell("given", NOTEBOOK), Cell("f", answer, answer=True)], namespace, wanted)
+    everything = {"COLOUR", "FACTOR", "scale", "x", "unused"}
+    assert everything & namespace.keys() == loaded_names
+    assert {"math", "plot"} <= namespace.keys()
 
 
 def test_a_traceback_through_a_cell_shows_its_lines():

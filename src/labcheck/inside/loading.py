@@ -145,6 +145,7 @@ def run(cells: list[Cell], namespace: dict, wanted=(), before=lambda cell: None)
         try:
             trees[cell] = parse(cell)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            trees[cell] = ast.Module([], [])
             problems.append(Problem(cell.name, getattr(error, "lineno", 0) or 0, f"{type(error).__name__}: {error}"))
     needed = _needed_names(trees, wanted)
     for cell, tree in trees.items():
@@ -159,7 +160,8 @@ def run(cells: list[Cell], namespace: dict, wanted=(), before=lambda cell: None)
                 exec(compile(ast.Module([node], []), filename, "exec"), namespace)
             except BaseException as error:  # a student's code may raise anything, SystemExit too
                 problems.append(Problem(cell.name, node.lineno, f"{type(error).__name__}: {said(error)}"[:500]))
-    return problems
+    places = {cell.name: place for place, cell in enumerate(cells)}
+    return sorted(problems, key=lambda problem: places[problem.cell])
 
 
 def _needed_names(trees: dict[Cell, ast.Module], wanted) -> set[str]:
