@@ -44,5 +44,8 @@ c.GenerateFeedback.preprocessors = [
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 
+# Feedback and form grader show what students wrote; nothing of it runs in the reader's browser.
+c.HTMLExporter.filters = {"markdown2html": "labcheck.markdown.safe_markdown"}
+
 # Validate runs the whole notebook, training included; nbgrader's default is 30 s a cell.
 c.Execute.timeout = 600

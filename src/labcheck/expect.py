@@ -60,7 +60,7 @@ def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str =
         if isinstance(got, torch.Tensor):
             expect(got.numel() == 1, f"{what} should be a scalar, but has shape {tuple(got.shape)}")
         want = torch.as_tensor(float(want), dtype=torch.float64)
-        got = torch.as_tensor(got).detach().reshape(())
+        got = got.detach().reshape(()) if isinstance(got, torch.Tensor) else torch.tensor(got, dtype=torch.float64)
         got = got if got.is_complex() else got.double()
     expect_type(got, torch.Tensor, what)
     if got.shape != want.shape:

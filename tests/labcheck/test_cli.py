@@ -81,15 +81,15 @@ def test_run_of_one_task_without_walls_and_without_a_seed(labcheck, answers):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "lab99", "ANSWERS"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers"),
+        (["run", "lab99", "ANSWERS"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
         (["run", LAB, "ANSWERS", "--only", "x"], "lab01_numbers has no task 'x'; its tasks are: double, apply_twice"),
         (["run", LAB, "nowhere.py"], "[Errno 2] No such file or directory: 'nowhere.py'"),
         (["run", LAB, "FOLDER"], "[Errno 21] Is a directory: 'FOLDER'"),
         (["run", LAB, "LATIN"], "LATIN: not a Python file (its text is not UTF-8)"),
-        (["grade", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers"),
-        (["report", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers"),
-        (["mutants", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers"),
-        (["build", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers"),
+        (["grade", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
+        (["report", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
+        (["mutants", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
+        (["build", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_status_2(labcheck, answers, arguments, message):
@@ -133,5 +133,6 @@ def test_build_executes_and_releases_what_has_changed(course, tmp_path):
     assert done.stdout.splitlines() == [
         "lab01_numbers: unchanged, released as labs/lab01_numbers/lab01_numbers.ipynb",
         "lab02_makers: executed, released as labs/lab02_makers/lab02_makers.ipynb",
+        "lab03_series: executed, released as labs/lab03_series/lab03_series.ipynb",
     ]
     assert "YOUR CODE HERE" in built.released("lab02_makers").read_text()

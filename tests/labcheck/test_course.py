@@ -32,14 +32,14 @@ def test_labs_are_the_folders_with_a_text_of_the_same_name(course_folder, tmp_pa
     (course.solutions / "notes").mkdir()
     (course.solutions / "notes" / "notes.md").touch()
     (course.solutions / LAB / "lab_rubric.md").touch()
-    assert course.lab_names() == ["lab01_numbers", "lab02_makers"]
+    assert course.lab_names() == ["lab01_numbers", "lab02_makers", "lab03_series"]
     assert course.require(LAB) == LAB
 
 
 @pytest.mark.parametrize("name", ["lab99", "", "../lab01_numbers", "lab01_numbers/", "solutions"])
 def test_an_unknown_lab_is_refused_with_the_known_ones(unbuilt, name):
     for ask in (unbuilt.require, unbuilt.battery, unbuilt.unavailable):
-        with pytest.raises(CourseError, match="the labs are: lab01_numbers, lab02_makers"):
+        with pytest.raises(CourseError, match="the labs are: lab01_numbers, lab02_makers, lab03_series"):
             ask(name)
 
 
@@ -76,5 +76,6 @@ def test_answers_and_all_visible_checks_are_kept_out_of_the_sandbox_but_no_fixtu
         "tinycourse.answers",
         "tinycourse.checks.lab01_numbers",
         "tinycourse.checks.lab02_makers",
+        "tinycourse.checks.lab03_series",
     )
     assert "tinycourse.answers" not in unbuilt.unavailable("lab02_makers")

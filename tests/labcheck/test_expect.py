@@ -158,3 +158,10 @@ def test_values_are_described_in_a_students_words():
 
 def test_ipython_shows_the_message_without_the_graders_stack():
     assert CheckFailed("one line")._render_traceback_() == ["one line"]
+
+
+@pytest.mark.parametrize("got", [1 / 3, torch.tensor([1 / 3], dtype=torch.float64)])
+def test_a_python_number_is_compared_in_double_precision(got):
+    expect_close(got, 1 / 3)
+    with pytest.raises(CheckFailed, match="is off by up to 1e-06"):
+        expect_close(got, 1 / 3 + 1e-6)

@@ -17,7 +17,7 @@ import torch
 MAX_MESSAGE = 64 * 2**20  # bytes in one message
 MAX_DEPTH = 12  # nested containers
 MAX_ITEMS = 100_000  # leaves and containers in one value
-MAX_TEXT = 100_000  # characters in one string
+MAX_TEXT = 2**18  # characters in one string; a cell's source is one
 _MAX_ENTRIES = 24 * MAX_ITEMS  # entries of all lists of one message; a tensor of 16 axes takes 22
 
 _DTYPES = {
@@ -167,6 +167,8 @@ class _Builder:
         if depth > MAX_DEPTH or self.items > MAX_ITEMS:
             raise WireError("a value too deep or with too many items")
         if tree is None or isinstance(tree, (bool, int, float)):
+            if type(tree) is int and tree >= 2**63:  # msgpack reads 64 bits without a sign, too
+                raise WireError("an integer of more than 64 bits")
             return tree
         if isinstance(tree, str):
             if len(tree) > MAX_TEXT:
