@@ -29,7 +29,7 @@ def prepare(room: Path) -> Course:
 
 
 def table(stock: dict[str, Outcome], ours: dict[str, Outcome]) -> str:
-    """One section for each kind of cheat, one row for each cheat that both have graded."""
+    """One folded table for each kind of cheat, one row for each cheat that both have graded."""
     parts = []
     for kind, cheats in KINDS.items():
         rows = [cheat for cheat in cheats if cheat.name in stock and cheat.name in ours]
@@ -40,12 +40,14 @@ def table(stock: dict[str, Outcome], ours: dict[str, Outcome]) -> str:
         ]
         if lines:
             head = ["| Cheat | What it tries | Deserves | Stock nbgrader | labcheck |", "|---|---|--:|---|---|"]
-            parts.append("\n".join([f"## {kind}\n", *head, *lines]))
-    return (
-        f"Points of {FULL:g}; bold where a cheat gains, or where somebody else is harmed.\n\n"
-        + "\n\n".join(parts)
-        + "\n"
+            parts.append("\n".join([f":::{{dropdown}} {kind}: {len(rows)}\n", *head, *lines, ":::"]))
+    both = [cheat for cheats in KINDS.values() for cheat in cheats if cheat.name in stock and cheat.name in ours]
+    won = [sum(gained(c, outcomes[c.name]) or bool(outcomes[c.name].harm) for c in both) for outcomes in (stock, ours)]
+    head = (
+        f"Of {len(both)} cheats, {won[0]} gain points or harm somebody else under stock nbgrader, and {won[1]} under "
+        f"labcheck. Points of {FULL:g}; bold where a cheat gains, or where somebody else is harmed."
     )
+    return "\n\n".join([head, *parts]) + "\n"
 
 
 def gained(cheat, outcome: Outcome) -> bool:
