@@ -12,36 +12,38 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import multiprocessing.util
-import re
+import os
 import shutil
 import signal
+import time
 import warnings
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.apps import NbGraderAPI
-from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from tqdm.auto import tqdm
 
 from labcheck.course import Course
+from labcheck.gradebook import Nbgrader
 from labcheck.grader import Grader
 from labcheck.judge import Limits
 from labcheck.notebooks import NotebookError, read, reanchor
-from labcheck.pipeline import generate_assignment, nbgrader_config
 from labcheck.sandbox import require_bubblewrap
 from labcheck.submissions import receive
 
-_RAISED = re.compile(r"[\w.]+(Error|Exception|Unavailable|Broken)\b")
 _ATTEMPTS = 3  # at a submission during which a judge's process ended
+_STALE = 24 * 3600.0  # seconds after which what a killed run has left half written is nobody's any more
+_FOLDER = ".labcheck"
+_TIMESTAMP = Path("timestamp.txt")
 _PR_SET_PDEATHSIG = 1
 
 
-class Busy(RuntimeError):
+class Busy(OSError):
     """Another run is grading in the same folder."""
 
 
@@ -64,6 +66,7 @@ def grade_class(
     seed: int | None = None,
     limits: Limits | None = None,
     again: bool = False,
+    feedback: bool = True,
 ) -> list[Graded]:
     """Autograde every submission of a lab and write its feedback.
 
@@ -75,6 +78,7 @@ def grade_class(
         seed: of the checks' arguments; a secret one for each submission if None.
         limits: of the students' code.
         again: grade also what is graded and unchanged.
+        feedback: write each submission's page; False leaves that to nbgrader, after grading by hand, say.
 
     Returns:
         One entry a submission, by student. A submission that cannot be graded is one with an error; it costs
@@ -83,6 +87,7 @@ def grade_class(
     Raises:
         SandboxUnavailable: no sandbox can be had.
         NotebookError: nothing has been handed in.
+        CourseError: the release is older than the checks, and carries other points.
         Busy: another run is grading in the same folder.
         ValueError: ``jobs`` is not positive.
     """
@@ -91,27 +96,37 @@ def grade_class(
     if walls:
         require_bubblewrap()
     limits = limits or Limits()
-    students = sorted(path.parent.name for path in (course.root / "submitted").glob(f"*/{lab}"))
+    students = sorted(path.parent.name for path in (course.root / "submitted").glob(f"[!.]*/{lab}"))
     if not students:
         raise NotebookError(f"{course.root / 'submitted'}: no folder STUDENT/{lab} with a submission in it")
-    options = {"walls": walls, "seed": seed, "limits": limits, "again": again}
     with _alone(course), warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)  # nbgrader's own queries warn on every submission
-        writer = _Writer(course, lab, walls=walls, seed=seed, limits=limits)
-        pools = _Pools(jobs, course.root, lab, options)
-        with pools, tqdm(total=len(students), desc=f"grading {lab}", unit="submission") as bar:
-            graded = {}
-            for student, result in _in_parallel(pools, students, writer):
-                graded[student] = result
-                bar.update()
+        _sweep(course)
+        _here["work"] = work = _Work(course, lab, feedback, again, walls=walls, seed=seed, limits=limits)
+        try:
+            with _Pools(jobs) as pools:  # forks before there are threads and files
+                work.nbgrader.register()
+                graded = {}
+                with tqdm(total=len(students), desc=f"grading {lab}", unit="submission") as bar:
+                    for student, result in _in_parallel(pools, students, work):
+                        graded[student] = result
+                        bar.update()
+        finally:
+            _end()
     return [graded[student] for student in students]
 
 
-def _in_parallel(pools, students, writer):
+def _in_parallel(pools, students, work):
     """Judge, then write, then give feedback; yield (student, Graded) as they are done."""
     waiting, running, attempts = list(reversed(students)), {}, dict.fromkeys(students, 0)
+
+    def may_start():
+        # What may have ended a process is tried again alone, so that it takes nobody else with it.
+        suspect = any(attempts[student] for student in (waiting[-1], *(student for student, _ in running.values())))
+        return len(running) < (1 if suspect else 2 * pools.jobs)
+
     while waiting or running:
-        while waiting and len(running) < 2 * pools.jobs:
+        while waiting and may_start():
             student = waiting.pop()
             running[pools.submit(_judge, student)] = (student, _judge)
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -129,76 +144,95 @@ def _in_parallel(pools, students, writer):
             except Exception as error:
                 yield student, Graded(student, None, None, f"{type(error).__name__}: {error}")
                 continue
-            if step is _judge and outcome is None:
-                yield student, writer.score(student)
-            elif step is _judge and (why := writer.write(student)):
-                yield student, Graded(student, None, None, why)
-            elif step is _judge:
-                running[pools.submit(_give_feedback, student)] = (student, _give_feedback)
+            if step is _judge and not (outcome and work.nbgrader.score(student)):
+                why = work.nbgrader.write_grade(student)
+                if not why and work.feedback:
+                    running[pools.submit(_give_feedback, student)] = (student, _give_feedback)
+                    continue
             else:
-                yield student, Graded(student, None, None, outcome) if outcome else writer.score(student)
+                why = outcome if step is _give_feedback else ""
+            yield student, Graded(student, None, None, why) if why else Graded(student, *work.nbgrader.score(student))
 
 
-class _Writer:
-    """The one writer of the gradebook: nbgrader's autograder, with verdicts that are there already."""
+class _Work:
+    """What a process needs to judge submissions and to give feedback; made once, before processes are forked.
 
-    def __init__(self, course, lab, *, walls, seed, limits):
-        config = nbgrader_config(course)
-        config.Judge.walls, config.Judge.seed = walls, seed
-        config.Judge.seconds, config.Judge.memory = limits.seconds, limits.memory
-        config.Judge.processes = limits.processes
-        _register(config, lab)
-        self.lab = lab
-        self.api = NbGraderAPI(config=config)
+    Args:
+        course, lab, feedback, again: as of `grade_class`.
+        options: of the grader and the gradebook, walls, seed and limits.
+    """
 
-    def write(self, student) -> str:
-        """Write a submission's grade; why it could not be done, or nothing."""
-        result = self.api.autograde(self.lab, student, force=True, create=True)
-        return "" if result["success"] else _reason(result)
+    def __init__(self, course: Course, lab: str, feedback: bool, again: bool, **options):
+        self.course, self.lab, self.feedback, self.again = course, lab, feedback, again
+        self.grader = Grader(course, lab, again=again, **options)
+        self.nbgrader = Nbgrader(course, lab, **options)
 
-    def score(self, student) -> Graded:
-        with Gradebook(self.api.coursedir.db_url) as gradebook:
-            submission = gradebook.find_submission(self.lab, student)
-            return Graded(student, submission.score, submission.max_score)
+    def judge(self, student: str) -> bool:
+        """Have a verdict on a submission kept; whether all that follows from it is written already."""
+        submitted = self.course.root / "submitted"
+        received = receive(submitted / student / self.lab, self.lab, self.grader.released, root=submitted)
+        notebook = reanchor(received.notebook, self.grader.released)
+        key, _ = self.grader.verdict(student, notebook)
+        return not self.again and self._is_written(student, key, notebook, received.files)
+
+    def _is_written(self, student, key, notebook, files) -> bool:
+        """Whether the last things that are written for a submission are there, and of this submission and verdict."""
+        folders = (self.course.root / name / student / self.lab for name in ("submitted", "autograded", "feedback"))
+        submitted, autograded, feedback = folders
+        path = autograded / f"{self.lab}.ipynb"
+        try:
+            graded = read(path)
+        except NotebookError:
+            return False
+        return (
+            graded.metadata.get("labcheck", {}).get("key") == key
+            and _content(graded) == _content(notebook)
+            and all(_is_newer(autograded / file, submitted / file) for file in files if file != _TIMESTAMP)
+            and _timestamp(autograded) == (_timestamp(submitted) if _TIMESTAMP in files else None)
+            and (not self.feedback or _is_newer(feedback / f"{self.lab}.html", path))
+        )
 
 
 class _Pools:
     """Processes that judge; a new pool of them where one of them was killed. One job needs no process."""
 
-    def __init__(self, jobs: int, root: Path, lab: str, options: dict):
+    def __init__(self, jobs: int):
         self.jobs = jobs
-        self.start = (root, lab, options)
-        self.pool: Executor | None = None
+        self.processes: list = []
 
     def __enter__(self):
+        gc.collect()
+        gc.freeze()  # what is here stays: collecting costs little then, and copies no page of a forked process
+        self.pool = self._new()
         return self
 
-    def __exit__(self, *exception):
-        if self.pool is not None:
-            self.pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind, *exception):
+        if kind is not None:  # Ctrl+C, say: nobody waits for what is being judged
+            for process in self.processes:
+                process.kill()
+        self.pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
     def submit(self, function, student) -> Future:
-        for _ in range(2):
-            self.pool = self.pool or self._new()
-            try:
-                return self.pool.submit(function, student)
-            except BrokenProcessPool:
-                self.pool = None
-        raise RuntimeError("no process for judging can be started")
+        try:
+            return self.pool.submit(function, student)
+        except BrokenProcessPool:
+            self.pool = self._new()
+            return self.pool.submit(function, student)
 
     def _new(self):
         if self.jobs == 1:
-            return _Inline(self.start)
-        context = multiprocessing.get_context("forkserver")  # imports torch once, and forks
-        context.set_forkserver_preload(["labcheck.grading"])
-        return ProcessPoolExecutor(self.jobs, context, initializer=_begin_process, initargs=self.start)
+            return _Inline()
+        context = multiprocessing.get_context("fork")  # so that torch, which is here, is not imported again
+        pool = ProcessPoolExecutor(self.jobs, context, initializer=_begin_process, initargs=(os.getpid(),))
+        others = multiprocessing.active_children()
+        pool.submit(int)  # the first task makes it start its processes
+        self.processes = [process for process in multiprocessing.active_children() if process not in others]
+        return pool
 
 
 class _Inline(Executor):
     """Does each task when it is submitted, in this process."""
-
-    def __init__(self, start):
-        _begin(*start)
 
     def submit(self, function, /, *args, **kwargs):
         future = Future()
@@ -208,79 +242,54 @@ class _Inline(Executor):
             future.set_exception(error)
         return future
 
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        _end()
+
+_here: dict[str, _Work] = {}  # the work of this process, under "work"
 
 
-_here: dict = {}  # of a process that judges: its course, lab, grader
-
-
-def _begin_process(root, lab, options) -> None:
+def _begin_process(parent) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent, which ends this process
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no judge outlives a run that was killed
-    warnings.simplefilter("ignore", SAWarning)
-    _begin(root, lab, options)
+    if os.getppid() != parent:  # killed before the call
+        os._exit(1)
     multiprocessing.util.Finalize(None, _end, exitpriority=1)
 
 
-def _begin(root, lab, options) -> None:
-    course = Course.find(root)
-    _here.update(course=course, lab=lab, again=options["again"], grader=Grader(course, lab, **options))
-
-
 def _end() -> None:
-    _here["grader"].close()
-    _here.clear()
+    _here.pop("work").grader.close()
 
 
-def _judge(student: str) -> str | None:
-    """Have a verdict on a submission kept; None where it stands in the gradebook already, with feedback."""
-    course, lab, grader = _here["course"], _here["lab"], _here["grader"]
-    submitted = course.root / "submitted"
-    folder = submitted / student / lab
-    received = receive(folder, lab, grader.released, root=submitted)
-    notebook = reanchor(received.notebook, grader.released)
-    key, _ = grader.verdict(student, notebook)
-    if not _here["again"] and _is_graded(course, lab, student, key, folder):
-        return None
-    return key
-
-
-def _is_graded(course, lab, student, key, folder) -> bool:
-    """Whether the last thing that is written for a submission, its feedback, is there, and of this verdict."""
-    autograded = course.root / "autograded" / student / lab
-    page = course.root / "feedback" / student / lab / f"{lab}.html"
-    try:
-        graded = read(autograded / f"{lab}.ipynb").metadata.get("labcheck", {})
-    except NotebookError:
-        return False
-    return (
-        graded.get("key") == key
-        and page.is_file()
-        and page.stat().st_mtime >= (autograded / f"{lab}.ipynb").stat().st_mtime
-        and _timestamp(autograded) == _timestamp(folder)
-    )
-
-
-def _timestamp(folder) -> str | None:
-    path = folder / "timestamp.txt"
-    return path.read_text(errors="replace") if path.is_file() else None
+def _judge(student: str) -> bool:
+    return _here["work"].judge(student)
 
 
 def _give_feedback(student: str) -> str:
-    """Write a submission's page of feedback, from the gradebook; why it could not be done, or nothing."""
-    if "api" not in _here:
-        _here["api"] = NbGraderAPI(config=nbgrader_config(_here["course"]))
-    result = _here["api"].generate_feedback(_here["lab"], student, force=True)
-    return "" if result["success"] else _reason(result)
+    return _here["work"].nbgrader.write_feedback(student)
+
+
+def _content(notebook) -> list:
+    """What the student may have written, text included."""
+    return [(cell.cell_type, cell.source, cell.get("attachments")) for cell in notebook.cells]
+
+
+def _is_newer(path, other) -> bool:
+    """Whether a file was written after another was put where it is, which its own times may not tell."""
+    return path.is_file() and path.stat().st_mtime >= other.stat().st_ctime
+
+
+def _timestamp(folder):
+    """When a submission was handed in, if that can be read; `labcheck.intake` passes on nothing else."""
+    try:
+        return parse_utc((folder / _TIMESTAMP).read_text(errors="replace").strip())
+    except (OSError, ValueError, OverflowError):
+        return None
 
 
 @contextlib.contextmanager
 def _alone(course):
     """Hold the lock of the working folder; the system lets it go however this process ends."""
-    folder = course.root / ".labcheck"
+    folder = course.root / _FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+    with open(folder / "lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -288,27 +297,10 @@ def _alone(course):
         yield
 
 
-def _reason(result) -> str:
-    """nbgrader's own words: the last line of the first traceback, which its closing advice follows."""
-    lines = [line.strip() for line in (result.get("log") or result.get("error") or "").splitlines()]
-    raised = [line for line in lines if _RAISED.match(line) and "the above" not in line]
-    return raised[0] if raised else "; ".join(lines[-1:]) or "nbgrader gave no reason"
-
-
-def _register(config, lab) -> None:
-    """Make the lab known to the gradebook, once; nbgrader writes its release, which is thrown away."""
-    coursedir = CourseDirectory(config=config)
-    with Gradebook(coursedir.db_url) as gradebook:
-        try:
-            if gradebook.find_assignment(lab).notebooks:
-                return
-        except MissingEntry:
-            pass
-    scratch = Path(coursedir.root) / ".labcheck-release"
-    release = config.copy()
-    release.CourseDirectory.release_directory = str(scratch)
-    release.CourseDirectory.assignment_id = lab
-    try:
-        generate_assignment(release)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _sweep(course) -> None:
+    """Remove what runs that were killed have left half written, but nothing that nbgrader may be writing just now."""
+    for pattern in ("received-*", "*/.part-*", ".part-*", "release-*"):
+        for path in (course.root / _FOLDER).glob(pattern):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.lstat().st_mtime > _STALE:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()

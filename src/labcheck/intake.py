@@ -37,7 +37,7 @@ class Intake(NotebookExporter):
         super().__init__(parent=parent, **kwargs)
         if isinstance(parent, Autograde):
             copies = _room(Path(parent.coursedir.root))
-            weakref.finalize(self, shutil.rmtree, copies, ignore_errors=True)
+            self.discard = weakref.finalize(self, shutil.rmtree, copies, ignore_errors=True)
             parent.coursedir = _copies_of(parent.coursedir, copies, parent.log)
             parent.init_notebooks()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -192,16 +193,16 @@ class _Trial:
             try:
                 return self.sandbox.request(request, patience + _MARGIN)
             except SandboxBroken as error:
-                broken.append(error)
+                broken.append(str(error))  # not the error: its frames hold the reply
                 raise AnswerError("ended its sandbox") from None
             finally:
                 self.left -= time.monotonic() - start
 
-        begin = {"op": "begin", "seed": rng.initial_seed() % 2**31, "patience": patience}
+        begin = {"op": "begin", "seed": _student_seed(self.seed, check.task, check.name), "patience": patience}
         self.sandbox.send(pack(begin), _MARGIN)
         result = run_check(check, Answer(ask), rng)
         if broken:
-            raise broken[0]
+            raise SandboxBroken(broken[0])
         self.sandbox.send(END, _MARGIN)
         modules = self.forbidden.get(check.task)
         if result.status in ("error", "missing") and modules:
@@ -220,19 +221,19 @@ class _Trial:
                 "op": "load",
                 "cells": [[cell.name, cell.source, cell.answer] for cell in self.cells],
                 "tasks": self.battery.tasks,
-                "seed": self.seed % 2**31,
+                "seed": _student_seed(self.seed),
                 "patience": min(self.limits.patience, max(self.left, 0.0)),
                 **asdict(self.limits),
             }
             start = time.monotonic()
             reply = self.sandbox.request(request, self.left + _MARGIN)
             self.left -= time.monotonic() - start
-            if isinstance(reply, dict) and isinstance(reply.get("loaded"), list):
+            if isinstance(reply, dict) and _are_problems(reply.get("loaded")):
                 self.loading = [Problem(cell, line, message[:500]) for cell, line, message in reply["loaded"]]
                 self.ready = True
                 return ""
             name = reply.get("cell") if isinstance(reply, dict) else None
-            rest = [cell for cell in self.cells if cell.name != name]
+            rest = [cell for cell in self.cells if not (isinstance(name, str) and cell.name == name)]
             if len(rest) == len(self.cells):
                 self.close()
                 return "none of the notebook's cells can be loaded"
@@ -246,6 +247,18 @@ class _Trial:
             self.sandbox.close()
         except SandboxBroken:
             self.sandbox.restart()
+
+
+def _are_problems(rows) -> bool:
+    """Whether these are rows of a cell's name, a line and a message."""
+    kinds = [str, int, str]
+    return isinstance(rows, list) and all(isinstance(row, list) and [*map(type, row)] == kinds for row in rows)
+
+
+def _student_seed(seed: int, *names: str) -> int:
+    """A seed for the generators of student code, which tells nothing of the secret one or of a check's arguments."""
+    digest = hashlib.sha256("/".join((str(seed), "student", *names)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _forbidden_by_task(battery, cells) -> dict[str, list[str]]:

@@ -22,7 +22,9 @@ _MESSAGE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _TMP_BYTES = 64 * 2**20
 _COURSE = "/course"
-_SEALED = ["--remount-ro", "/", "--remount-ro", "/dev"]  # once all is mounted: both are in memory, without a cap
+_SEALED = [  # once all is mounted: these are in memory, without a cap
+    word for folder in ("/", "/dev", "/dev/pts") for word in ("--remount-ro", folder)
+]
 _ENVIRONMENT = {
     "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MPLBACKEND": "agg",
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
@@ -35,12 +37,17 @@ _REFUSED_CALLS = (
     "fsopen", "fsconfig", "fsmount", "fspick",
     # other processes
     "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
+    "setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler",
+    # attributes of files: run as root, the sandbox owns the machine's /dev/null, and would leave notes on it
+    "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "futimesat",
+    "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
     # memory that belongs to no process
     "memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open",
     # the kernel's further interpreters
     "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
     "add_key", "request_key", "keyctl",
 )  # fmt: skip
+_NEWER_CALLS = range(452, 512)  # Linux 6.6 and later: fchmodat2, setxattrat and what this list cannot know
 _NEW_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # of clone(2)
 
 
@@ -86,7 +93,7 @@ class Sandbox:
         }
         self.packages = tuple(packages)
         self._stack = contextlib.ExitStack()
-        self._used = self._opened = False
+        self._used = self._opened = self._waiting = False
 
     @property
     def own_namespaces(self) -> bool:
@@ -128,9 +135,11 @@ class Sandbox:
         """End a submission that was begun, with everything that it has left.
 
         Raises:
-            SandboxBroken: the driver does not read.
+            SandboxBroken: the driver does not read, or could not be started again.
         """
-        if self._opened:
+        if self._waiting:
+            self.restart()  # a reply may still come, and would be taken for the next submission's
+        elif self._opened:
             self._opened = False
             self.send(CLOSE, _MESSAGE_SECONDS)
 
@@ -149,8 +158,11 @@ class Sandbox:
         Raises:
             SandboxBroken: no well-formed reply came within the given seconds.
         """
+        self._waiting = True
         self.send(pack(message), seconds)
-        return self._receive(seconds)
+        reply = self._receive(seconds)
+        self._waiting = False
+        return reply
 
     def send(self, message: bytes, seconds: float) -> None:
         """Send a packed message that has no reply.
@@ -170,7 +182,7 @@ class Sandbox:
             raise SandboxBroken(str(error)) from None
 
     def _start(self) -> None:
-        self._used = self._opened = False
+        self._used = self._opened = self._waiting = False
         with contextlib.ExitStack() as stack:  # leaves nothing behind should the start fail
             room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labcheck-")))
             room.chmod(0o755)
@@ -218,7 +230,7 @@ def bubblewrap(innermost: bool) -> list[str]:
         "bwrap", "--unshare-all", "--unshare-user", *(["--disable-userns"] if innermost else []),
         "--uid", "65534", "--gid", "65534",
         "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv", *environment,
-        "--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm",
+        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/pts", "--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm",
         "--size", str(_TMP_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp",
     ]  # fmt: skip
 
@@ -251,8 +263,9 @@ def _system_call_filter() -> bytes:
         allowed.add_rule(refuse, name)
     for flag in _NEW_NAMESPACES:
         allowed.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    # Its flags lie in memory, where a filter cannot look; the C library falls back to clone.
-    allowed.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
+    # The flags of clone3 lie in memory, where a filter cannot look; the C library falls back to clone.
+    for call in ("clone3", *_NEWER_CALLS):
+        allowed.add_rule(seccomp.ERRNO(errno.ENOSYS), call)
     allowed.add_rule(refuse, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))  # limits of another process
     allowed.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.GT, socket.AF_INET6))  # of all but common families
     with tempfile.TemporaryFile() as file:

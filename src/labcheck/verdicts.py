@@ -29,8 +29,9 @@ def secret_of(root: Path) -> bytes:
     """The secret of a working folder; made when it is first asked for, readable by its owner alone."""
     path = root / _FOLDER / "secret"
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError), _complete(path) as part:
-        part.write(secrets.token_bytes(_SECRET_BYTES))
+    if not path.exists():
+        with contextlib.suppress(FileExistsError), _complete(path) as part:
+            part.write(secrets.token_bytes(_SECRET_BYTES))
     return path.read_bytes()
 
 
@@ -85,12 +86,11 @@ def _complete(path: Path, replace: bool = False):
     Raises:
         FileExistsError: it is there, and is not to be replaced.
     """
-    part = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)
-    try:
-        with part:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as part:
+        try:
             yield part
             part.flush()
             os.fsync(part.fileno())
-        (os.replace if replace else os.link)(part.name, path)
-    finally:
-        Path(part.name).unlink(missing_ok=True)
+            (os.replace if replace else os.link)(part.name, path)
+        finally:
+            Path(part.name).unlink(missing_ok=True)

@@ -78,18 +78,21 @@ def test_run_of_one_task_without_walls_and_without_a_seed(labcheck, answers):
     ]
 
 
+NO_LAB = "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "lab99", "ANSWERS"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
+        (["run", "lab99", "ANSWERS"], NO_LAB),
         (["run", LAB, "ANSWERS", "--only", "x"], "lab01_numbers has no task 'x'; its tasks are: double, apply_twice"),
         (["run", LAB, "nowhere.py"], "[Errno 2] No such file or directory: 'nowhere.py'"),
         (["run", LAB, "FOLDER"], "[Errno 21] Is a directory: 'FOLDER'"),
         (["run", LAB, "LATIN"], "LATIN: not a Python file (its text is not UTF-8)"),
-        (["grade", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
-        (["report", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
-        (["mutants", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
-        (["build", "lab99"], "no lab is named 'lab99'; the labs are: lab01_numbers, lab02_makers, lab03_series"),
+        (["grade", "lab99"], NO_LAB),
+        (["report", "lab99"], NO_LAB),
+        (["mutants", "lab99"], NO_LAB),
+        (["build", "lab99"], NO_LAB),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_status_2(labcheck, answers, arguments, message):

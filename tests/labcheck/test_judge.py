@@ -24,7 +24,7 @@ RIGHT = [
 
 @pytest.fixture(scope="module")
 def grade(unbuilt):
-    """``grade(cells, battery=..., **options)``: a verdict on cells of the example course, in a sandbox that all share."""
+    """``grade(cells, battery=..., **options)``: a verdict on cells of the example course; all share a sandbox."""
     with contextlib.ExitStack() as stack:
         sandboxes = {}
 

@@ -75,7 +75,7 @@ def test_memory_has_a_status_of_its_own(answer_of):
         ("torch.ones(2, 2).to_sparse()", "layout torch.sparse_coo"),
         ("np.array([object()])", "a numpy array of dtype object"),
         ("{1: 2}", "keys that are not strings"),
-        ("'a' * 200_000", "characters"),
+        ("'a' * 300_000", "characters"),
         ("[0] * 200_000", "items"),
     ],
 )

@@ -26,22 +26,23 @@ def keep(judge: Channel, config) -> None:
     if config["walls"] == "own":
         walls.hide_processes()
     try:
-        while (request := judge.receive(_FOREVER)) != CLOSE:
+        while (request := judge.receive(_FOREVER, stage.look)) != CLOSE:
             message = unpack(request)
             if message["op"] == "load":
                 judge.send(pack(stage.load(message)), _FOREVER)
-            else:
-                _serve_check(judge, stage, message)
+            elif _serve_check(judge, stage, message) == CLOSE:
+                break
     finally:
         stage.kill()
 
 
-def _serve_check(judge, stage, message) -> None:
-    """Pass messages both ways until the judge ends the check."""
+def _serve_check(judge, stage, message) -> bytes:
+    """Pass messages both ways until the judge ends the check, or the submission; the message that did."""
     stage.begin(message)
-    while (request := judge.receive(_FOREVER)) != END:
+    while (request := judge.receive(_FOREVER, stage.look)) not in (END, CLOSE):
         judge.send(stage.exchange(request), _FOREVER)
     stage.end()
+    return request
 
 
 class _Stage:
@@ -82,6 +83,7 @@ class _Stage:
                 return {"ended": why, "cell": cell}
             reply = reply if isinstance(reply, dict) else {}
             if isinstance(reply.get("loaded"), list):
+                self._fresh_files()
                 return {"loaded": [row for row in reply["loaded"][:_PROBLEMS] if _is_problem(row)]}
             cell = reply["loading"][:_NAME] if isinstance(reply.get("loading"), str) else cell
         self.kill()
@@ -130,24 +132,37 @@ class _Stage:
         if self.pid is None:
             return
         _reap(os.WNOHANG)
-        if self.watch and len(self.watch.own()) > 1:
+        if (self.watch and len(self.watch.own()) > 1) or self._fresh_files():
             self.kill()
-        elif self.config["walls"] == "own":
-            walls.fresh_files()
+
+    def look(self) -> None:
+        """Kill what exceeds a limit while the judge thinks; the next exchange tells of it."""
+        if self.watch and self.pid is not None:
+            try:
+                self.watch()
+            except Exceeded as error:
+                self.ended = str(error)
+                self.kill()
 
     def kill(self) -> None:
         """Kill the stage and all that it started, where processes have a namespace of their own."""
         if self.pid is None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.config["walls"] == "none":
-                os.killpg(self.pid, signal.SIGKILL)
-            else:
-                os.kill(-1, signal.SIGKILL)
+        self._end_processes()
         _reap()
         self._leave_check()
         self.channel.close()
         self.pid = self.channel = None
+
+    def _end_processes(self) -> None:
+        targets = (-self.pid, self.pid) if self.config["walls"] == "none" else (-1,)
+        for target in targets:  # a stage that is only just there leads no group yet
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(target, signal.SIGKILL)
+
+    def _fresh_files(self) -> bool:
+        """Empty /tmp where it is the submission's own; whether something of it is still held."""
+        return self.config["walls"] == "own" and walls.fresh_files()
 
     def _leave_check(self) -> None:
         if self.check is not None:
@@ -175,7 +190,8 @@ class _Stage:
         try:
             reply = unpack(self.channel.receive(_GRACE, self.watch))
         except (Closed, TimeoutError, WireError, Exceeded):
-            words = ended(self.pid, os.WNOHANG)
+            self._end_processes()  # one that is about to end keeps its own signal
+            words = ended(self.pid)
             self.kill()
             return words
         number, seconds = (reply.get(key) if isinstance(reply, dict) else None for key in ("signal", "seconds"))

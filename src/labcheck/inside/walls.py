@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 
@@ -66,12 +67,21 @@ def possible(filter_program: bytes) -> bool:
         return answer.read() == b"1"
 
 
-def fresh_files(megabytes: int = 64) -> None:
-    """Empty /tmp and /dev/shm, of a stated size each; what was there is gone once nobody has it open."""
+def fresh_files(megabytes: int = 64) -> bool:
+    """Empty /tmp and /dev/shm, of a stated size each.
+
+    Returns:
+        Whether some process has a file of the former ones open, which keeps all of that one in memory.
+    """
+    os.chdir("/")
+    held = False
     for folder in ("/tmp", "/dev/shm"):
-        _libc.umount2(folder.encode(), _MNT_DETACH)  # fails for what the outer walls mounted; that is covered instead
+        # It fails also for what the outer walls mounted; that is covered instead.
+        if _libc.umount2(folder.encode(), 0) != 0 and ctypes.get_errno() == errno.EBUSY:
+            held = True
+            _libc.umount2(folder.encode(), _MNT_DETACH)
         _mount(folder, megabytes * 2**20)
-    os.chdir("/tmp")
+    return held
 
 
 def hide_processes() -> None:
