@@ -130,7 +130,7 @@ def _in_parallel(pools, students, work):
             student = waiting.pop()
             running[pools.submit(_judge, student)] = (student, _judge)
         done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in [future for future in running if future in done]:  # in the order of the students
             student, step = running.pop(future)
             try:
                 outcome = future.result()
