@@ -59,7 +59,7 @@ def normal(source: str) -> str:
     return "\n".join(line.rstrip() for line in source.strip().split("\n"))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def defined(source: str) -> Defined:
     """What a code cell's source defines, without running it."""
     tree = tree_of(source)

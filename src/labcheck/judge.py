@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from labcheck.answer import Answer, AnswerError, ended
 from labcheck.checks import Battery, Check, CheckResult, generator_for, run_check
 from labcheck.inside.loading import Cell, Problem, defined_names, forbidden_imports, imported_names, parse
-from labcheck.inside.wire import END, pack
+from labcheck.inside.wire import END, WireError, pack
 from labcheck.sandbox import Sandbox, SandboxBroken
 
 _MARGIN = 5.0  # seconds that the judge waits longer than the driver, which then has something to say
@@ -176,7 +176,7 @@ class _Trial:
             if not self.ready and (why := self._load()):
                 return _lost(check, why)
             return self._run(check)
-        except SandboxBroken as error:
+        except (SandboxBroken, WireError) as error:
             self.ready = False
             self.sandbox.restart()
             return _lost(check, str(error))
@@ -195,6 +195,8 @@ class _Trial:
             except SandboxBroken as error:
                 broken.append(str(error))  # not the error: its frames hold the reply
                 raise AnswerError("ended its sandbox") from None
+            except WireError as error:
+                raise AnswerError(f"gave a malformed answer: {error}") from None
             finally:
                 self.left -= time.monotonic() - start
 

@@ -156,13 +156,14 @@ class Sandbox:
         """Send a message and return the reply.
 
         Raises:
-            SandboxBroken: no well-formed reply came within the given seconds.
+            SandboxBroken: no reply came within the given seconds.
+            WireError: what came is no message; the sandbox itself is as good as before.
         """
         self._waiting = True
         self.send(pack(message), seconds)
         reply = self._receive(seconds)
         self._waiting = False
-        return reply
+        return unpack(reply)
 
     def send(self, message: bytes, seconds: float) -> None:
         """Send a packed message that has no reply.
@@ -177,7 +178,7 @@ class Sandbox:
 
     def _receive(self, seconds):
         try:
-            return unpack(self.channel.receive(seconds))
+            return self.channel.receive(seconds)
         except (Closed, TimeoutError, WireError) as error:
             raise SandboxBroken(str(error)) from None
 
@@ -197,7 +198,7 @@ class Sandbox:
             stack.callback(self._stop)
             if self.request(self.config, _MESSAGE_SECONDS) != {"possible": True}:
                 raise _NotNested
-            if self._receive(_IMPORT_SECONDS) != {"ready": True}:
+            if self._receive(_IMPORT_SECONDS) != pack({"ready": True}):
                 raise SandboxBroken("the sandbox did not start")
             self._stack = stack.pop_all()
 
