@@ -5,12 +5,13 @@ import ast
 import nbformat
 import pytest
 
+from demo.example_class import working_folder
 from labcheck.answer import local
 from labcheck.checks import generator_for, run_check
 from labcheck.course import Course
+from labcheck.grader import Grader
 from labcheck.inside.session import Session
 from labcheck.mutants import bank, kills
-from labcheck.nbgrader import grade_notebook
 from labcheck.notebooks import grade_id, is_answer, read, reanchor, require_points
 from labcheck.pipeline import from_text, release, same_sources
 
@@ -90,12 +91,16 @@ def test_blanks_do_nothing_but_raise(lab):
         assert "raise NotImplementedError" in source
 
 
+@pytest.fixture(scope="module", params=LABS)
+def grader(request, tmp_path_factory):
+    with Grader(working_folder(COURSE, tmp_path_factory.mktemp("labs")), request.param) as grader:
+        yield grader
+
+
 @pytest.mark.grading
-@pytest.mark.parametrize("lab", LABS)
-def test_unmodified_release_scores_nothing_and_says_what_is_missing(lab):
-    released = read(COURSE.released(lab))
-    verdict = grade_notebook(COURSE, lab, reanchor(released, released))
-    assert verdict.score == 0 and verdict.max == COURSE.battery(lab).points()
+def test_unmodified_release_scores_nothing_and_says_what_is_missing(grader):
+    _key, verdict = grader.verdict("blank", reanchor(grader.released, grader.released))
+    assert verdict.score == 0 and verdict.max == grader.battery.points()
     for result in verdict.checks:
         assert result.status == "missing"
         assert result.message.startswith(f"`{result.task}` is not implemented yet")
@@ -103,9 +108,8 @@ def test_unmodified_release_scores_nothing_and_says_what_is_missing(lab):
 
 
 @pytest.mark.grading
-@pytest.mark.parametrize("lab", LABS)
-def test_solution_scores_everything(lab):
-    verdict = grade_notebook(COURSE, lab, reanchor(_solution(lab), read(COURSE.released(lab))))
+def test_solution_scores_everything(grader):
+    _key, verdict = grader.verdict("solution", reanchor(_solution(grader.lab), grader.released))
     assert [result.message for result in verdict.checks if result.status != "passed"] == []
     assert verdict.score == verdict.max
     assert not verdict.problems
