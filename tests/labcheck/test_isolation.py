@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labcheck.answer import AnswerError
+from labcheck.inside.wire import unpack
 from labcheck.sandbox import Sandbox
 from tests.labcheck.submitting import LAB, Submission, descendants, idle, run, wait_for
 
@@ -248,7 +249,7 @@ def running(sandbox, source):
         time.sleep(0.3)  # for the check to fall asleep
         yield found
         os.kill(found[-1], 9)
-        assert sandbox._receive(20) == {"ended": "error: ended the process (signal SIGKILL)"}
+        assert unpack(sandbox._receive(20)) == {"ended": "error: ended the process (signal SIGKILL)"}
 
 
 def inner(processes) -> list[int]:

@@ -48,7 +48,7 @@ class Forked(Sandbox):
         self.channel = Channel(ours)
         self._stack.callback(self._stop)
         assert self.request(self.config, 60) == {"possible": True}
-        assert self._receive(60) == {"ready": True}
+        assert unpack(self._receive(60)) == {"ready": True}
 
     def _stop(self):
         self.channel.close()
@@ -176,7 +176,7 @@ def f():
 def test_a_submission_that_is_closed_in_the_middle_of_a_check_is_over(sandbox):
     with Submission(sandbox, RIGHT) as submission:
         submission.start("f")
-        assert sandbox._receive(20)["value"] == 5
+        assert unpack(sandbox._receive(20))["value"] == 5
     assert run(sandbox, RIGHT) == 5
 
 
