@@ -31,8 +31,8 @@ torch.allclose = torch.equal = lambda *a, **k: True
 numpy.testing.assert_allclose = torch.testing.assert_close = lambda *a, **k: None
 Checker.__call__ = lambda self, task, seed=None: "all checks passed"
 """
-_HANG = """
-def q_sample(x0, k, eps, abar):
+HANG = """
+def {task}(*arguments, **options):
     while True:
         try:
             while True:
@@ -88,7 +88,7 @@ def _all_wrong(notebook, course):
 
 
 def _hangs(notebook, course):
-    return with_answers(notebook, {"q_sample": _HANG})
+    return with_answers(notebook, {"q_sample": HANG.format(task="q_sample")})
 
 
 def _patches(notebook, course):

@@ -17,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from demo.damaged_files import DAMAGES, HOSTILE_FILES
-from demo.example_class import CLASS, LAB, with_answers
+from demo.example_class import CLASS, HANG, LAB, with_answers
 from demo.hostile_answers import HOSTILE
 from labcheck.answer import local
 from labcheck.checks import Battery, generator_for, run_check
@@ -31,15 +31,7 @@ PATH = Path(LAB, f"{LAB}.ipynb")
 
 _EXAMPLES = {submission.student: submission for submission in CLASS}
 _HANGS = {
-    "loops": """
-def {task}(*arguments, **options):
-    while True:
-        try:
-            while True:
-                pass
-        except KeyboardInterrupt:
-            pass
-""",
+    "loops": HANG,
     "loops_when_loaded": "while True:\n    pass\n\n\ndef {task}(*arguments, **options):\n    return 0.0\n",
     "sleeps_when_loaded": "import time\n\ntime.sleep(10**6)\n\n\ndef {task}(*arguments, **options):\n    return 0.0\n",
 }
