@@ -263,7 +263,7 @@ def test_a_submission_that_ends_every_process_takes_nobody_with_it(submitted, mo
 
 @pytest.mark.grading
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(submitted, monkeypatch, capfd, jobs):
+def test_ctrl_c_ends_quietly_and_the_same_command_goes_on(submitted, monkeypatch, capfd, jobs, interruptible):
     hand_over = labcheck.gradebook.Nbgrader.write_grade
 
     def interrupted(self, student):
