@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from labcheck.course import Course, CourseError
@@ -13,6 +14,8 @@ from labcheck.inside.loading import Cell
 from labcheck.judge import Limits, Verdict, judge, sandbox_for
 from labcheck.notebooks import NotebookError
 from labcheck.sandbox import SandboxBroken, SandboxUnavailable
+
+_SECONDS = "processor seconds that one check may take"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the verdict as JSON")
     run.add_argument("--seed", type=int, help="of the checks' arguments (default: a new secret one)")
     run.add_argument("--only", metavar="NAME", help="one task's checks alone")
-    _limits(run)
+    run.add_argument(
+        "--seconds", type=_positive(float), default=Limits.seconds, help=f"{_SECONDS} (default: %(default)g)"
+    )
+    _walls(run)
     run.set_defaults(command=_run)
 
     grade = commands.add_parser("grade", help="autograde every submission of a lab, with feedback")
@@ -57,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     grade.add_argument("--again", action="store_true", help="grade also what is graded and has not changed")
     grade.add_argument("--seed", type=int, help="of the checks' arguments (default: a secret one for each submission)")
-    _limits(grade)
+    grade.add_argument("--seconds", type=_positive(float), help=f"{_SECONDS} (default: c.Judge.seconds)")
+    _walls(grade)
     grade.set_defaults(command=_grade)
 
     report = commands.add_parser("report", help="a page on what each submission of a lab got, and why")
@@ -80,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _limits(parser):
-    seconds = "processor seconds that one check may take (default: %(default)g)"
-    parser.add_argument("--seconds", type=_positive(float), default=Limits.seconds, help=seconds)
+def _walls(parser):
     walls = "run student code unprotected on this machine; recorded in the verdict"
     parser.add_argument("--no-sandbox", dest="walls", action="store_false", help=walls)
 
@@ -133,10 +138,14 @@ def _as_text(verdict: Verdict) -> str:
 
 def _grade(course, args):
     from labcheck.grading import grade_class
+    from labcheck.nbgrader import limits_of
 
+    limits = limits_of(course)
+    if args.seconds is not None:
+        limits = replace(limits, seconds=args.seconds)
     graded = grade_class(
         course, course.require(args.lab), jobs=args.jobs, walls=args.walls, seed=args.seed, again=args.again,
-        feedback=args.feedback, limits=Limits(seconds=args.seconds),
+        feedback=args.feedback, limits=limits,
     )  # fmt: skip
     for g in graded:
         print(f"{g.student}: {g.error or f'{g.score:g} of {g.max_score:g} points'}")

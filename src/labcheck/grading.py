@@ -32,6 +32,7 @@ from labcheck.course import Course
 from labcheck.gradebook import Nbgrader
 from labcheck.grader import Grader
 from labcheck.judge import Limits
+from labcheck.nbgrader import limits_of
 from labcheck.notebooks import NotebookError, read, reanchor
 from labcheck.sandbox import require_bubblewrap
 from labcheck.submissions import receive
@@ -76,7 +77,7 @@ def grade_class(
         jobs: processes that judge; with one, this process does all, one submission after the other.
         walls: False runs student code unprotected, which each grade records.
         seed: of the checks' arguments; a secret one for each submission if None.
-        limits: of the students' code.
+        limits: of the students' code; those of the course's nbgrader_config.py if None.
         again: grade also what is graded and unchanged.
         feedback: write each submission's page; False leaves that to nbgrader, after grading by hand, say.
 
@@ -95,7 +96,7 @@ def grade_class(
         raise ValueError(f"jobs is {jobs}; expected at least 1")
     if walls:
         require_bubblewrap()
-    limits = limits or Limits()
+    limits = limits or limits_of(course)
     students = sorted(path.parent.name for path in (course.root / "submitted").glob(f"[!.]*/{lab}"))
     if not students:
         raise NotebookError(f"{course.root / 'submitted'}: no folder STUDENT/{lab} with a submission in it")

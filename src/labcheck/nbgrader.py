@@ -18,6 +18,7 @@ from labcheck.expect import code_html
 from labcheck.grader import Grader
 from labcheck.judge import Limits, Verdict
 from labcheck.notebooks import grade_id, read, reanchor
+from labcheck.pipeline import nbgrader_config
 
 
 class Reanchor(NbGraderPreprocessor):
@@ -37,14 +38,23 @@ class Judge(NbGraderPreprocessor):
     memory = Integer(Limits.memory, help="Bytes that a submission may take beyond what torch takes.").tag(config=True)
     processes = Integer(Limits.processes, help="Processes that a submission may have at once.").tag(config=True)
 
+    @property
+    def limits(self) -> Limits:
+        """Of the students' code."""
+        return Limits(self.seconds, self.memory, self.processes)
+
     def preprocess(self, nb, resources):
-        limits = Limits(self.seconds, self.memory, self.processes)
         names = resources["nbgrader"]
-        with Grader(Course.find(), names["notebook"], walls=self.walls, limits=limits, seed=self.seed) as grader:
+        with Grader(Course.find(), names["notebook"], walls=self.walls, limits=self.limits, seed=self.seed) as grader:
             key, verdict = grader.verdict(names["student"], nb)
         annotate(nb, verdict)
         nb.metadata["labcheck"]["key"] = key
         return nb, resources
+
+
+def limits_of(course: Course) -> Limits:
+    """What nbgrader_config.py lets students' code take (``c.Judge``)."""
+    return Judge(config=nbgrader_config(course)).limits
 
 
 def annotate(notebook: NotebookNode, verdict: Verdict) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from labcheck.cli import main
 from labcheck.course import Course
+from labcheck.judge import Limits
 
 LAB = "lab01_numbers"
 ANSWERS = """
@@ -123,6 +124,16 @@ def test_a_command_that_makes_no_sense_is_explained(arguments, capsys):
         main(arguments)
     assert caught.value.code == 2
     assert "usage: labcheck" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "seconds"), [([], 7.0), (["--seconds", "9"], 9.0)])
+def test_limits_are_those_of_nbgraders_settings_or_of_the_command(labcheck, unbuilt, monkeypatch, option, seconds):
+    with (unbuilt.root / "nbgrader_config.py").open("a") as config:
+        config.write("c.Judge.seconds = 7\nc.Judge.memory = 2**29\nc.Judge.processes = 3\n")
+    used = []
+    monkeypatch.setattr("labcheck.grading.grade_class", lambda *_, limits, **__: used.append(limits) or [])
+    assert labcheck("grade", LAB, *option) == (0, "", "")
+    assert used == [Limits(seconds, 2**29, 3)]
 
 
 @pytest.mark.grading

@@ -23,6 +23,8 @@ _NAME = 200  # characters of a cell's name
 def keep(judge: Channel, config) -> None:
     """Serve one submission: load its cells, run its checks, until the judge closes it."""
     stage = _Stage(config)
+    if config["walls"] != "none":
+        walls.adopt()  # else what was killed would be counted until its end
     if config["walls"] == "own":
         walls.hide_processes()
     try:

@@ -3,7 +3,7 @@
 Importing torch takes longer than judging a submission, so one process imports it and forks. A fork
 that is to run student code first enters namespaces of its own, in which it sees no process, file
 or socket of anybody else, and then gives up all that would let it out again. The calls are those
-of unshare(2), mount(2), capset(2) and seccomp(2).
+of unshare(2), mount(2), prctl(2), capset(2) and seccomp(2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 _NAMESPACES = {"mnt": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "user": 0x10000000, "pid": 0x20000000,
                "net": 0x40000000}  # fmt: skip
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MNT_DETACH = 1, 2, 4, 2
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 38, 2
+_PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 36, 38, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _BPF_INSTRUCTION = 8  # bytes
 
@@ -87,6 +87,11 @@ def fresh_files(megabytes: int = 64) -> bool:
 def hide_processes() -> None:
     """Cover /proc with an empty folder: it shows processes of outer namespaces."""
     _mount("/proc", 2**16, _MS_RDONLY)
+
+
+def adopt() -> None:
+    """Become the parent of what children leave when they end, which then can be waited for."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper")
 
 
 def give_up(filter_program: bytes) -> None:
