@@ -21,7 +21,7 @@ test: ## everything that continuous integration runs
 	ruff format --check .
 	$(MAKE) --no-print-directory node_modules
 	rm -rf _build/html # built afresh by the tests that read it
-	python -m pytest tests solutions --nbval-lax
+	python -m pytest tests solutions --nbval-lax --durations=20
 
 check: env node_modules ## the fast tests
 	@python -m pytest tests -m "not (notebooks or book or browser or grading)"

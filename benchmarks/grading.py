@@ -2,6 +2,7 @@
 
 The submissions of lab 4 are honest: the solution, with right answers from the bank in tests/mutants. Processor time is
 that of all processes, sandboxes included; each figure is the median over the rounds, in which the runs alternate.
+Below them stands what the walls alone cost: a check that asks nothing, as many times as the lab has checks.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from pathlib import Path
 import nbformat
 
 from demo.example_class import LAB, with_answers, working_folder
+from labcheck.checks import Battery, Check
 from labcheck.course import Course
+from labcheck.judge import judge, sandbox_for
 from labcheck.mutants import bank
-from labcheck.notebooks import read
+from labcheck.notebooks import read, top_level_imports
 
 _PR_SET_CHILD_SUBREAPER = 36
+_EMPTY_CHECKS = 200
 _STOCK = "\ndel c.Autograde\n"  # nbgrader as it comes: it executes the notebook with its tests in one process
 
 
@@ -43,6 +47,11 @@ def main() -> None:
     runs = [{(jobs, n): _measure(n, jobs) for jobs, n in sizes} for _ in range(args.rounds)]
     ours = {size: [statistics.median(run[size][i] for run in runs) for i in (0, 1)] for size in sizes}
     print(_table(args, ours, _measure(args.stock, 0)))
+    checks = len(Course.find().battery(LAB).checks)
+    walls = statistics.median(_empty_check() for _ in range(args.rounds))
+    print(
+        f"the walls alone: {1e3 * walls:.1f} ms of CPU a check, {checks * walls:.2f} s for the {checks} checks of {LAB}"
+    )
 
 
 def _measure(submissions: int, jobs: int) -> tuple[float, float]:
@@ -62,6 +71,23 @@ def _measure(submissions: int, jobs: int) -> tuple[float, float]:
         wall = time.perf_counter() - start
         _wait_for_all()
         return wall, _processor_seconds() - used
+
+
+def _empty_check() -> float:
+    """Processor seconds of a check that asks nothing: forking the process that has loaded the cells, and ending it."""
+    course = Course.find()
+    warm = top_level_imports(read(course.released(LAB)))
+    used = []
+    for n in (1, 1 + _EMPTY_CHECKS):
+        battery = Battery(LAB, fixtures=course.battery(LAB).fixtures)
+        battery.checks = [Check("nothing", f"check{i}", 1.0, False, lambda answer, rng: None) for i in range(n)]
+        before = _processor_seconds()
+        with sandbox_for(battery, packages=[course.package], warm=warm) as sandbox:
+            verdict = judge(battery, [], sandbox)
+        assert verdict.score == n, verdict
+        _wait_for_all()
+        used.append(_processor_seconds() - before)
+    return (used[1] - used[0]) / _EMPTY_CHECKS
 
 
 def _hand_in(course: Course, submissions: int) -> None:

@@ -72,7 +72,7 @@ def test_stock_nbgrader_gives_cheats_the_points_that_the_book_says(lab, room, co
     """Those that gain, without those that harm or hang the run, of which the outcome depends on the machine's speed."""
     gaining = tuple(c for c in CHEATS if not c.alone and committed[c.name][0] != committed[c.name][1].split(",")[0])
     gaining = tuple(c for c in gaining if committed[c.name][1].split(",")[0].isdigit())
-    outcomes = stock.grade(lab, gaining, room)
+    outcomes = stock.grade(lab, gaining, room, workers=2, cell_seconds=30)  # a busy machine changes no outcome
     assert {c.name: str(outcomes[c.name]) for c in gaining} == {c.name: committed[c.name][1] for c in gaining}
     assert sum(gained(cheat, outcomes[cheat.name]) for cheat in gaining) >= 50
 

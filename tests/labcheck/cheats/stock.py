@@ -20,14 +20,16 @@ from tests.labcheck.cheats.outcome import HONEST, Outcome, accomplice, fingerpri
 from tests.labcheck.cheats.submission import LAB, TASKS, Cheat, hand_in
 
 _REPOSITORY = Path(__file__).parents[3]
-_CELL_SECONDS = 10  # that nbgrader gives a cell; its default of 30 gives the same grades, later
+_CELL_SECONDS = 10  # nbgrader's default of 30 gives the same grades, and lets what hangs hang longer
 _RUN_SECONDS = 90  # for each submission of a run, after which it counts as hung
 _TOGETHER = 12  # cheats that harm nobody are graded in runs of this many
 _GRADED = f"autograded/{HONEST}"
 _MEMORY = 6 * 2**30
 
 
-def grade(course: Course, cheats: tuple[Cheat, ...], room: Path, workers: int = 3) -> dict[str, Outcome]:
+def grade(
+    course: Course, cheats: tuple[Cheat, ...], room: Path, workers: int = 3, cell_seconds: int = _CELL_SECONDS
+) -> dict[str, Outcome]:
     """Grade each cheat by stock nbgrader, beside an honest student graded before.
 
     Args:
@@ -35,6 +37,7 @@ def grade(course: Course, cheats: tuple[Cheat, ...], room: Path, workers: int = 
         cheats: the cheats.
         room: an empty folder.
         workers: how many runs at a time.
+        cell_seconds: that nbgrader gives a cell.
 
     Returns:
         Outcomes by the cheat's name.
@@ -45,8 +48,8 @@ def grade(course: Course, cheats: tuple[Cheat, ...], room: Path, workers: int = 
     hand_in(solution, template, 0, HONEST, right=TASKS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        generate_assignment(stock_config(template))
-    done = _contained(template, [HONEST], port=0)
+        generate_assignment(stock_config(template, cell_seconds))
+    done = _contained(template, [HONEST], cell_seconds, port=0)
     assert done == {HONEST: True} and points_of(template, HONEST) == 12.0, f"the honest student was not graded: {done}"
     runs = [[cheat] for cheat in cheats if cheat.alone]  # these first: some of them only wait
     harmless = [cheat for cheat in cheats if not cheat.alone]
@@ -54,23 +57,26 @@ def grade(course: Course, cheats: tuple[Cheat, ...], room: Path, workers: int = 
     outcomes: dict[str, Outcome] = {}
     with Oracle() as oracle, ThreadPoolExecutor(workers) as pool:  # the oracle holds the port for those in the boxes
         jobs = [
-            pool.submit(_run, template, room / f"run-{n}", solution, run, oracle.port) for n, run in enumerate(runs)
+            pool.submit(_run, template, room / f"run-{n}", solution, run, cell_seconds, oracle.port)
+            for n, run in enumerate(runs)
         ]
         for job in jobs:
             outcomes |= job.result()
     return outcomes
 
 
-def stock_config(root: Path):
+def stock_config(root: Path, cell_seconds: int):
     """The course's settings with nbgrader's own autograder."""
     config = nbgrader_config(Course.find(root))
     del config.Autograde
-    config.Execute.timeout = _CELL_SECONDS
+    config.Execute.timeout = cell_seconds
     config.CourseDirectory.assignment_id = LAB
     return config
 
 
-def _run(template: Path, root: Path, solution: NotebookNode, cheats: list[Cheat], port: int) -> dict[str, Outcome]:
+def _run(
+    template: Path, root: Path, solution: NotebookNode, cheats: list[Cheat], cell_seconds: int, port: int
+) -> dict[str, Outcome]:
     shutil.copytree(template, root)
     before = fingerprint(root, _GRADED)
     names = []
@@ -81,7 +87,7 @@ def _run(template: Path, root: Path, solution: NotebookNode, cheats: list[Cheat]
     for cheat in cheats:
         hand_in(solution, root, port, student(cheat), right=cheat.right, change=cheat.change)
         names.append(student(cheat))
-    done = _contained(root, names, port, pages=[student(cheat) for cheat in cheats if cheat.page])
+    done = _contained(root, names, cell_seconds, port, pages=[student(cheat) for cheat in cheats if cheat.page])
     harmed = harm(root, before, _GRADED)
     ended = done.pop("ended", "")
     if len(cheats) > 1 and (harmed or ended):
@@ -96,7 +102,7 @@ def _run(template: Path, root: Path, solution: NotebookNode, cheats: list[Cheat]
     return outcomes
 
 
-def _contained(root: Path, students: list[str], port: int, pages=()) -> dict:
+def _contained(root: Path, students: list[str], cell_seconds: int, port: int, pages=()) -> dict:
     """Run this module in a box; return whether each student was graded, and "ended" if the run did not end well."""
     box = [
         "prlimit", f"--as={_MEMORY}", "--core=0", "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent",
@@ -104,7 +110,7 @@ def _contained(root: Path, students: list[str], port: int, pages=()) -> dict:
         "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--dir", "/tmp/home", "--setenv", "HOME", "/tmp/home",
         "--bind", str(root), str(root), "--setenv", "PYTHONPATH", os.pathsep.join((str(_REPOSITORY), str(root))),
         "--setenv", "OMP_NUM_THREADS", "1", "--chdir", str(root), "--",
-        sys.executable, "-m", __name__, str(root), str(port), ",".join(pages), *students,
+        sys.executable, "-m", __name__, str(root), str(cell_seconds), str(port), ",".join(pages), *students,
     ]  # fmt: skip
     process = subprocess.Popen(box, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace")
     try:
@@ -118,13 +124,13 @@ def _contained(root: Path, students: list[str], port: int, pages=()) -> dict:
     return {name: good == "True" for _, name, good in rows} | ({"ended": ended} if ended else {})
 
 
-def _main(root: str, port: str, pages: str, *students: str) -> None:
+def _main(root: str, cell_seconds: str, port: str, pages: str, *students: str) -> None:
     """Inside the box: autograde these students one after the other."""
     from nbgrader.apps import NbGraderAPI
 
     warnings.simplefilter("ignore")
     with Oracle(int(port)):
-        api = NbGraderAPI(config=stock_config(Path(root)))
+        api = NbGraderAPI(config=stock_config(Path(root), int(cell_seconds)))
         for name in students:
             good = api.autograde(LAB, name, force=True, create=True)["success"]
             if good and name in pages.split(","):
