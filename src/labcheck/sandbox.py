@@ -16,7 +16,11 @@ from pathlib import Path
 from labcheck.inside.channel import Channel, Closed
 from labcheck.inside.wire import CLOSE, OPEN, WireError, pack, unpack
 
-_START = "import gc, sys; gc.disable(); sys.path.insert(0, {0!r}); from labcheck.inside.driver import main; main()"
+# Ended at once: Python's own end would tidy up, and so copy, a hundred megabytes.
+_START = (
+    "import gc, os, sys; gc.disable(); sys.path.insert(0, {0!r}); "
+    "from labcheck.inside.driver import main; main(); os._exit(0)"
+)
 _IMPORT_SECONDS = 120.0  # importing torch from a cold disk
 _MESSAGE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
