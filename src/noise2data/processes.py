@@ -83,7 +83,7 @@ class Processes:
         if self.count == 1:
             yield
             return
-        from accelerate.utils import recursively_apply  # type: ignore[import-untyped]
+        from accelerate.utils import recursively_apply
 
         undivided = model.forward
 
@@ -124,7 +124,7 @@ def launched() -> Processes:
     """Those that `accelerate launch` or `torchrun` started, of which this is one; else this alone."""
     if "ACCELERATE_MIXED_PRECISION" not in os.environ and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()
-    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate import Accelerator
 
     return Processes(Accelerator(cpu=not torch.accelerator.is_available()))
 

@@ -259,7 +259,7 @@ def fit(
             if not isinstance(value, torch.Tensor) or value.ndim:
                 raise ValueError(f"loss returned {getattr(value, 'shape', value)!r}; expected a 0-d tensor")
             optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             processes.average_gradients(parameters)
             if clip is not None:
                 nn.utils.clip_grad_norm_(parameters, clip)
@@ -355,7 +355,7 @@ class _Run:
 @contextmanager
 def _bar(run: _Run, steps: int | None, seconds: float | None, shown: bool) -> Iterator[Callable[[], None]]:
     """A bar in terminals and notebooks, over the steps or else the seconds. What is yielded brings it up to date."""
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from tqdm.auto import tqdm
 
     total, unit = (steps, "step") if steps is not None else (math.ceil(seconds or 0), "s")
     last = time.perf_counter()
