@@ -19,6 +19,7 @@ test: ## everything that continuous integration runs
 	@.ci/setup bubblewrap chromium git libatomic1
 	ruff check .
 	ruff format --check .
+	mypy
 	$(MAKE) --no-print-directory node_modules
 	rm -rf _build/html # built afresh by the tests that read it
 	python -m pytest tests solutions --nbval-lax --durations=20

@@ -101,12 +101,12 @@ def _patches(notebook, course):
 def _imports(notebook, course):
     """Every task from the package; what the package has under another name, through its private half."""
     answers = {
-        "linear_alpha_bar": "from noise2data.paths import linear_alpha_bar",
-        "cosine_alpha_bar": "from noise2data.paths import cosine_alpha_bar",
-        "rescale_zero_terminal_snr": "from noise2data.paths import rescale_zero_terminal_snr",
-        "log_snr": "from noise2data.paths import log_snr_of as log_snr",
+        "linear_alpha_bar": "from noise2data.schedules import linear_alpha_bar",
+        "cosine_alpha_bar": "from noise2data.schedules import cosine_alpha_bar",
+        "rescale_zero_terminal_snr": "from noise2data.schedules import rescale_zero_terminal_snr",
+        "log_snr": "from noise2data.schedules import log_snr_of as log_snr",
         "betas_from_alpha_bar": (
-            "def betas_from_alpha_bar(abar):\n    import noise2data.paths\n    return 1 - abar[1:] / abar[:-1]"
+            "def betas_from_alpha_bar(abar):\n    import noise2data.schedules\n    return 1 - abar[1:] / abar[:-1]"
         ),
         "q_step": (
             "def q_step(x, k, noise, abar):\n"

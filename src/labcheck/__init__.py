@@ -5,7 +5,7 @@ student's cells and computes what it is asked to compute. Everything else is the
 checks, the sandbox's walls, re-anchoring of notebooks, and the way into nbgrader's gradebook.
 """
 
-from labcheck.checks import Battery, CheckFailed
-from labcheck.expect import expect, expect_close, expect_type
+from labcheck.checks import Battery
+from labcheck.expect import CheckFailed, expect, expect_close, expect_type
 
 __all__ = ["Battery", "CheckFailed", "expect", "expect_close", "expect_type"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
@@ -38,7 +39,7 @@ def place(submitted: list[NotebookNode], released: list[NotebookNode]) -> Placem
 
 
 class _Placing:
-    def __init__(self, submitted, released):
+    def __init__(self, submitted: list[NotebookNode], released: list[NotebookNode]) -> None:
         self.released = released
         self.sources = [normal(source_of(cell)) for cell in submitted]
         self.originals = [normal(source_of(cell)) for cell in released]
@@ -55,28 +56,28 @@ class _Placing:
         chosen |= self._choose_texts(chosen)
         return Placement(chosen, self._further(chosen))
 
-    def _owners(self) -> dict[str, int]:
+    def _owners(self) -> dict[str | None, int]:
         """By a function's name, the released answer that it belongs to."""
         owner = {name: i for i in self.blanks for name in defined(self.originals[i]).functions}
         return owner | {grade_id(self.released[i]): i for i in self.blanks}
 
-    def _owned(self, names) -> list[int]:
+    def _owned(self, names: Iterable[str]) -> list[int]:
         """The released answers that these names belong to."""
         return sorted({self.owner[name] for name in names if name in self.owner})
 
-    def _defined(self, kind, source) -> Defined:
+    def _defined(self, kind: str | None, source: str) -> Defined:
         """What a cell defines; of text, only the functions of tasks: it may be an answer turned into text."""
         found = defined(source)
         functions = found.functions & self.owner.keys()
         return found if kind == "code" else Defined(functions, functions)
 
-    def _anchor(self, cell, found) -> int | None:
+    def _anchor(self, cell: NotebookNode, found: Defined) -> int | None:
         """The released cell that a submitted one is: by the functions that it defines, else by name, id or text."""
         owns = self._owned(found.functions)
         anchor = self._named(cell)
         return anchor if not owns or anchor in owns else owns[-1]
 
-    def _named(self, cell) -> int | None:
+    def _named(self, cell: NotebookNode) -> int | None:
         for i, original in enumerate(self.released):
             if grade_id(original) and grade_id(original) == grade_id(cell):
                 return i
@@ -92,13 +93,13 @@ class _Placing:
     def _choose_code(self) -> dict[int, int]:
         best: dict[int, tuple[int, int]] = {}
         for at, source in enumerate(self.sources):
-            for i in {*self.owns[at], self.anchors[at]} & self.blanks:
+            for i in self.blanks & {*self.owns[at], self.anchors[at]}:
                 rank = self._rank(at, i)
                 if rank and source != self.originals[i]:
                     best[i] = max(best.get(i, (0, 0)), (rank, at))
         return {i: at for i, (_, at) in best.items()}
 
-    def _rank(self, at, i) -> int:
+    def _rank(self, at: int, i: int) -> int:
         """How surely a submitted cell is the answer of released cell i; 0: it is not."""
         mine = {name for name, owner in self.owner.items() if owner == i}
         found, is_code = self.defined[at], self.types[at] == "code"
@@ -110,7 +111,7 @@ class _Placing:
             return 2
         return int(is_code and not self.owns[at])
 
-    def _choose_tagged(self, chosen) -> dict[int, int]:
+    def _choose_tagged(self, chosen: dict[int, int]) -> dict[int, int]:
         """Setup cells and texts that have the name, id or text of a released cell; the last edited one counts."""
         found = {}
         for at, i in enumerate(self.anchors):
@@ -120,14 +121,14 @@ class _Placing:
                 found[i] = at
         return found
 
-    def _choose_texts(self, chosen) -> dict[int, int]:
+    def _choose_texts(self, chosen: dict[int, int]) -> dict[int, int]:
         """A text answer that is missing or blank: the text in its place, else what was added to its question."""
         found: dict[int, int] = {}
         for i, original in enumerate(self.released):
             if not is_answer(original) or i in self.blanks or i in chosen:
                 continue
-            before = [at for at, anchor in enumerate(self.anchors) if anchor is not None and anchor < i]
-            start = max(before, key=lambda at: (self.anchors[at], at), default=-1)
+            before = [(anchor, at) for at, anchor in enumerate(self.anchors) if anchor is not None and anchor < i]
+            _, start = max(before, default=(-1, -1))
             after = [at for at, anchor in enumerate(self.anchors) if anchor is not None and anchor > i and at > start]
             for at in range(start + 1, min(after, default=len(self.sources))):
                 if self.anchors[at] is None and self.types[at] != "code" and self.sources[at]:
@@ -139,10 +140,10 @@ class _Placing:
                     found[i] = start
         return found
 
-    def _continues(self, at, i) -> bool:
+    def _continues(self, at: int, i: int) -> bool:
         return self.sources[at] != self.originals[i] and self.sources[at].startswith(self.originals[i])
 
-    def _further(self, chosen) -> dict[int, list[int]]:
+    def _further(self, chosen: dict[int, int]) -> dict[int, list[int]]:
         further: dict[int, list[int]] = {}
         filled: dict[int, list[int]] = {}
         for i, at in chosen.items():
@@ -153,22 +154,22 @@ class _Placing:
             if at in filled:
                 last = max(last, *filled[at])
                 continue
-            locked = anchor is not None and not is_free(self.released[anchor])
-            if locked or (anchor is not None and source == self.originals[anchor]):
+            locked = anchor if anchor is not None and not is_free(self.released[anchor]) else None
+            if anchor is not None and (anchor == locked or source == self.originals[anchor]):
                 last = max(last, anchor)
-            if source in known or (locked and not self._adds(at, anchor)):
+            if source in known or (locked is not None and not self._adds(at, locked)):
                 continue
             # What a later cell defines anew, or what is locked, must not be overridden by this one.
-            later = [i - 1 for i in self.owns[at] if at < chosen.get(i, -1)] + ([anchor - 1] if locked else [])
+            later = [i - 1 for i in self.owns[at] if at < chosen.get(i, -1)] + ([] if locked is None else [locked - 1])
             further.setdefault(min([last, *later]), []).append(at)
         self._repeat(chosen, further)
         return further
 
-    def _adds(self, at, i) -> bool:
+    def _adds(self, at: int, i: int) -> bool:
         """Whether a locked cell was given functions that it did not have."""
         return self.types[at] == "code" and bool(self.defined[at].functions - defined(self.originals[i]).names)
 
-    def _repeat(self, chosen, further):
+    def _repeat(self, chosen: dict[int, int], further: dict[int, list[int]]) -> None:
         """An answer that stands before an older definition of its function is repeated after it."""
         for i in sorted(chosen.keys() & self.blanks):
             older = [j for j, at in chosen.items() if j > i and at < chosen[i] and i in self.owns[at]]

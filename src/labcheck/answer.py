@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 
 from labcheck.expect import CheckFailed, describe
-from labcheck.inside.wire import Handle, WireError, pack, unpack
+from labcheck.inside.session import Session
+from labcheck.inside.wire import Handle, Message, WireError, pack, unpack
 
 _CALL_KEYS = ("value", "requires_grad", "kept_requires_grad", "global_draws")
+_T = TypeVar("_T")
 
 
 class AnswerError(CheckFailed):
@@ -19,7 +23,7 @@ class AnswerError(CheckFailed):
         status: "error", "timeout", "memory", "missing" or "forbidden".
     """
 
-    def __init__(self, message: str, status: str = "error"):
+    def __init__(self, message: str, status: str = "error") -> None:
         super().__init__(message)
         self.status = status
 
@@ -38,14 +42,14 @@ class Observation:
         parameter_grads: gradients by the names of a module's parameters, where they were asked for.
     """
 
-    value: object
-    args: list = field(default_factory=list)
-    kwargs: dict = field(default_factory=dict)
+    value: Any
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     requires_grad: bool = False
     kept_requires_grad: bool = True
     global_draws: bool = False
-    grads: list = field(default_factory=list)
-    parameter_grads: dict = field(default_factory=dict)
+    grads: list[torch.Tensor | None] = field(default_factory=list)
+    parameter_grads: dict[str, torch.Tensor | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class ModuleHandle(Handle):
 
     answer: Answer = field(kw_only=True, repr=False, compare=False)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.answer.call(self, *args, **kwargs)
 
     def parameters(self) -> dict[str, torch.Tensor]:
@@ -95,7 +99,7 @@ class ModuleHandle(Handle):
         """Set training mode, or with False evaluation mode."""
         self._ask("train", _is_none, mode=mode)
 
-    def _ask(self, op, valid, **fields):
+    def _ask(self, op: str, valid: Callable[[Any], TypeGuard[_T]], **fields: Any) -> _T:
         return self.answer._value({"op": op, "handle": self, **fields}, valid)
 
 
@@ -109,19 +113,19 @@ class Answer:
             `labcheck.inside.session.Session.answer` does.
     """
 
-    def __init__(self, ask):
+    def __init__(self, ask: Callable[[Message], Any]) -> None:
         self._ask = ask
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(name)
 
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             return self.observe(name, *args, **kwargs).value
 
         return call
 
-    def fixture(self, name: str, **kwargs) -> Handle:
+    def fixture(self, name: str, **kwargs: Any) -> Handle:
         """Make one of the battery's named public fixtures on the student's side, to be passed as an argument.
 
         Its calls are counted. What a fixtures function returns stays what it is where it is a
@@ -141,7 +145,7 @@ class Answer:
         """
         return self._value({"op": "calls", "handle": _handle(handle, "a callable")}, _is_count)
 
-    def attribute(self, handle: Handle, name: str):
+    def attribute(self, handle: Handle, name: str) -> Any:
         """An attribute of what a handle stands for, such as a method: ``answer.attribute(net, "encode")``.
 
         Args:
@@ -151,7 +155,8 @@ class Answer:
         Returns:
             Plain data, or a handle to a callable.
         """
-        return self._value({"op": "attribute", "handle": _handle(handle, "a callable"), "name": name})
+        request = {"op": "attribute", "handle": _handle(handle, "a callable"), "name": name}
+        return self._value(request, _is_anything)
 
     def module(self, handle: Handle) -> ModuleHandle:
         """The handle, with what can be asked of a module.
@@ -163,19 +168,27 @@ class Answer:
         self._value({"op": "module", "handle": handle}, _is_none)
         return ModuleHandle(handle.index, handle.kind, answer=self)
 
-    def call(self, handle: Handle, *args, **kwargs):
+    def call(self, handle: Handle, *args: Any, **kwargs: Any) -> Any:
         """Call what a handle stands for and return the value."""
         return self.observe(_handle(handle, "a callable"), *args, **kwargs).value
 
-    def observe(self, target, *args, **kwargs) -> Observation:
+    def observe(self, target: str | Handle, *args: Any, **kwargs: Any) -> Observation:
         """Call a graded name (or a handle) and report what the call did."""
         return self._call(target, args, kwargs, arguments=True)
 
-    def without_grad(self, target, *args, **kwargs):
+    def without_grad(self, target: str | Handle, *args: Any, **kwargs: Any) -> Any:
         """Call under ``torch.no_grad()`` and return the value."""
         return self._call(target, args, kwargs, grad=False).value
 
-    def gradient(self, target, *args, wrt, cotangent, parameters=None, **kwargs) -> Observation:
+    def gradient(
+        self,
+        target: str | Handle,
+        *args: Any,
+        wrt: Iterable[int | str],
+        cotangent: torch.Tensor | list[torch.Tensor],
+        parameters: Handle | None = None,
+        **kwargs: Any,
+    ) -> Observation:
         """Call, and differentiate ``sum(value * cotangent)``; nobody's ``.grad`` changes.
 
         Args:
@@ -192,7 +205,7 @@ class Answer:
         options = {} if parameters is None else {"parameters": _handle(parameters, "a torch.nn.Module")}
         return self._call(target, args, kwargs, wrt=list(wrt), cotangent=cotangent, **options)
 
-    def _call(self, target, args, kwargs, **options) -> Observation:
+    def _call(self, target: str | Handle, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any) -> Observation:
         target = target if isinstance(target, str) else _handle(target, "a callable")
         reply = self._request({"op": "call", "target": target, "args": list(args), "kwargs": kwargs, **options})
         arguments = reply.get("arguments", [[], {}])
@@ -204,19 +217,20 @@ class Answer:
             and all(grad is None or isinstance(grad, torch.Tensor) for grad in (*grads, *by_name.values()))
         ):  # fmt: skip
             raise _malformed(reply)
+        args_after, kwargs_after = arguments
         return Observation(
-            reply["value"], *arguments, reply["requires_grad"] is True, reply["kept_requires_grad"] is True,
-            reply["global_draws"] is True, grads, by_name,
+            reply["value"], args_after, kwargs_after, reply["requires_grad"] is True,
+            reply["kept_requires_grad"] is True, reply["global_draws"] is True, grads, by_name,
         )  # fmt: skip
 
-    def _value(self, request, valid=lambda value: True):
+    def _value(self, request: Message, valid: Callable[[Any], TypeGuard[_T]]) -> _T:
         """The reply's value, if it is valid."""
         value = self._request(request)["value"]
         if not valid(value):
             raise _malformed(value)
         return value
 
-    def _request(self, request):
+    def _request(self, request: Message) -> Message:
         reply = self._ask(request)
         if isinstance(reply, dict) and isinstance(reply.get("missing"), str):
             raise AnswerError(f"`{reply['missing'][:200]}` is not defined", "missing")
@@ -232,29 +246,33 @@ class Answer:
         return reply
 
 
-def _handle(value, expected: str) -> Handle:
+def _handle(value: object, expected: str) -> Handle:
     if not isinstance(value, Handle):
         raise AnswerError(f"returned {describe(value)}; {expected} was expected")
     return value
 
 
-def _is_handle(value) -> bool:
+def _is_anything(value: object) -> TypeGuard[Any]:
+    return True
+
+
+def _is_handle(value: object) -> TypeGuard[Handle]:
     return isinstance(value, Handle)
 
 
-def _is_none(value) -> bool:
+def _is_none(value: object) -> TypeGuard[None]:
     return value is None
 
 
-def _is_count(value) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
-def _are_tensors(value) -> bool:
+def _are_tensors(value: object) -> TypeGuard[dict[str, torch.Tensor]]:
     return isinstance(value, dict) and all(isinstance(tensor, torch.Tensor) for tensor in value.values())
 
 
-def _malformed(reply) -> AnswerError:
+def _malformed(reply: object) -> AnswerError:
     return AnswerError(f"gave a malformed answer: {describe(reply)}")
 
 
@@ -264,7 +282,7 @@ def ended(why: str) -> AnswerError:
     return AnswerError(sentence, status if status in ("timeout", "memory") else "error")
 
 
-def _raised(error: dict) -> AnswerError:
+def _raised(error: dict[str, Any]) -> AnswerError:
     kind, message, where = (str(error.get(key, ""))[:500] for key in ("type", "message", "where"))
     if kind == "NotImplementedError":
         return AnswerError("is not implemented yet: replace the line that raises NotImplementedError", "missing")
@@ -275,10 +293,10 @@ def _raised(error: dict) -> AnswerError:
     return AnswerError(f"raised {kind}: {message}" + (f" ({where})" if where else ""))
 
 
-def local(session) -> Answer:
+def local(session: Session) -> Answer:
     """An Answer for code in this process: requests and replies are copied as they would be by the wire."""
 
-    def ask(request):
+    def ask(request: Message) -> Any:
         try:
             return unpack(pack(session.answer(unpack(pack(request)))))
         except WireError as error:

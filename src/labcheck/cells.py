@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from nbformat import NotebookNode
 
@@ -30,7 +32,7 @@ class Defined:
     broken: frozenset[str] = frozenset()
 
 
-def grade_id(cell: NotebookNode) -> str | None:
+def grade_id(cell: Mapping[str, Any]) -> str | None:
     """nbgrader's name of a cell, None for a cell that has none."""
     name = _settings(cell).get("grade_id")
     return name if isinstance(name, str) else None
@@ -47,7 +49,7 @@ def is_free(cell: NotebookNode) -> bool:
     return is_answer(cell) or not _settings(cell)
 
 
-def source_of(cell: NotebookNode) -> str:
+def source_of(cell: Mapping[str, Any]) -> str:
     """A cell's source as one string with Unix line endings."""
     source = cell.get("source", "")
     source = "".join(map(str, source)) if isinstance(source, list) else source
@@ -77,6 +79,6 @@ def tree_of(source: str) -> ast.Module | None:
         return None
 
 
-def _settings(cell) -> dict:
+def _settings(cell: Mapping[str, Any]) -> dict[str, Any]:
     settings = cell.get("metadata", {}).get("nbgrader", {})
     return settings if isinstance(settings, dict) else {}

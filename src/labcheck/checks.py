@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from labcheck.answer import Answer, AnswerError
 from labcheck.expect import CheckFailed
+
+CheckFunction = Callable[[Answer, torch.Generator], None]
 
 STATUSES = ("passed", "failed", "error", "timeout", "memory", "missing", "forbidden")
 
@@ -32,7 +35,7 @@ class Check:
     name: str
     points: float
     hidden: bool
-    function: Callable
+    function: CheckFunction
 
     @property
     def purpose(self) -> str:
@@ -64,21 +67,23 @@ class Battery:
         hidden: whether the checks added here are hidden from students.
     """
 
-    def __init__(self, lab: str, *, fixtures: str | None = None, forbidden=(), hidden: bool = False):
+    def __init__(
+        self, lab: str, *, fixtures: str | None = None, forbidden: Iterable[str] = (), hidden: bool = False
+    ) -> None:
         self.lab = lab
         self.fixtures = fixtures
         self.forbidden = tuple(forbidden)
         self.hidden = hidden
         self.checks: list[Check] = []
 
-    def check(self, task: str, points: float = 1.0):
+    def check(self, task: str, points: float = 1.0) -> Callable[[CheckFunction], CheckFunction]:
         """Decorator: add ``function(answer, rng)`` as a check of a task.
 
         ``rng`` is a ``torch.Generator`` whose seed depends on the run's secret seed and the check's
         name; every argument that a check makes up is drawn from it.
         """
 
-        def add(function):
+        def add(function: CheckFunction) -> CheckFunction:
             if hasattr(Answer, task):
                 raise ValueError(f"{self.lab}: a task cannot be named {task!r}, which checks call on every answer")
             if any(c.task == task and c.name == function.__name__ for c in self.checks):
@@ -113,7 +118,7 @@ class Battery:
 
     def digest(self) -> str:
         """Twelve hexadecimal digits that change when a file with checks does."""
-        files = sorted({inspect.getsourcefile(check.function) for check in self.checks})
+        files = sorted({cast(str, inspect.getsourcefile(check.function)) for check in self.checks})
         return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:12]
 
     def points(self, task: str | None = None) -> float:

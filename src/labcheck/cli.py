@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit status: 0 done, 1 not as it should be, 2 it could not be done, 130 Ctrl+C."""
     args = _parser().parse_args(argv)
     try:
-        return args.command(Course.find(args.course), args)
+        status: int = args.command(Course.find(args.course), args)
+        return status
     except (CourseError, NotebookError, SandboxUnavailable, SandboxBroken, OSError) as error:
         print(f"labcheck: {error}", file=sys.stderr)
     except KeyError as error:
@@ -87,13 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _walls(parser):
+def _walls(parser: argparse.ArgumentParser) -> None:
     walls = "run student code unprotected on this machine; recorded in the verdict"
     parser.add_argument("--no-sandbox", dest="walls", action="store_false", help=walls)
 
 
-def _positive(kind):
-    def parse(text):
+def _positive(kind: type[float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
         if not (value := kind(text)) > 0:
             raise ValueError
         return value
@@ -102,7 +104,7 @@ def _positive(kind):
     return parse
 
 
-def _build(course, args):
+def _build(course: Course, args: argparse.Namespace) -> int:
     from labcheck import pipeline
 
     for lab in map(course.require, args.labs or course.lab_names()):
@@ -112,15 +114,15 @@ def _build(course, args):
     return 0
 
 
-def _run(course, args):
+def _run(course: Course, args: argparse.Namespace) -> int:
     battery = course.battery(args.lab)
     try:
         source = args.answers.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise NotebookError(f"{args.answers}: not a Python file (its text is not UTF-8)") from None
     cells = [Cell(args.answers.name, source, answer=True)]
-    places = {"packages": [course.package], "unavailable": course.unavailable(args.lab), "walls": args.walls}
-    with sandbox_for(battery, **places) as sandbox:
+    unavailable = course.unavailable(args.lab)
+    with sandbox_for(battery, packages=[course.package], unavailable=unavailable, walls=args.walls) as sandbox:
         verdict = judge(battery, cells, sandbox, seed=args.seed, only=args.only, limits=Limits(seconds=args.seconds))
     print(json.dumps(verdict.as_dict(), indent=2) if args.json else _as_text(verdict))
     return 0
@@ -136,7 +138,7 @@ def _as_text(verdict: Verdict) -> str:
     return "\n".join([*lines, f"{verdict.lab}: {verdict.score:g} of {verdict.max:g} points (seed {verdict.seed})"])
 
 
-def _grade(course, args):
+def _grade(course: Course, args: argparse.Namespace) -> int:
     from labcheck.grading import grade_class
     from labcheck.nbgrader import limits_of
 
@@ -152,7 +154,7 @@ def _grade(course, args):
     return 1 if any(g.error for g in graded) else 0
 
 
-def _report(course, args):
+def _report(course: Course, args: argparse.Namespace) -> int:
     from labcheck.report import write_report
 
     write_report(course, course.require(args.lab), args.output)
@@ -160,7 +162,7 @@ def _report(course, args):
     return 0
 
 
-def _similar(course, args):
+def _similar(course: Course, args: argparse.Namespace) -> int:
     from labcheck.similarity import write_similarity
 
     for pair in write_similarity(course, args.lab, args.output, top=args.top):
@@ -171,7 +173,7 @@ def _similar(course, args):
     return 0
 
 
-def _mutants(course, args):
+def _mutants(course: Course, args: argparse.Namespace) -> int:
     from tqdm.auto import tqdm
 
     from labcheck.mutants import survey, table

@@ -7,6 +7,8 @@ import importlib.util
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from labcheck.checks import Battery
 
@@ -57,7 +59,7 @@ class Course:
         raise CourseError(f"{start} lies in no course: no pyproject.toml with [tool.labcheck] here or above")
 
     @classmethod
-    def _from(cls, root, settings, repository):
+    def _from(cls, root: Path, settings: dict[str, Any], repository: str) -> Course:
         folders = {name: root / settings[name] for name in ("solutions", "labs", "overlay", "mutants")}
         return cls(root=root, package=settings["package"], checks=settings["checks"], repository=repository, **folders)
 
@@ -81,8 +83,7 @@ class Course:
 
     def battery(self, lab: str, hidden: bool = True) -> Battery:
         """A lab's checks: the visible ones, and with ``hidden`` those beside the solution and of the overlay."""
-        visible = importlib.import_module(f"{self.checks}.{self.require(lab)}").lab
-        battery = visible
+        battery: Battery = importlib.import_module(f"{self.checks}.{self.require(lab)}").lab
         for folder in (self.solutions, self.overlay) if hidden else ():
             path = folder / lab / "hidden.py"
             if path.is_file():
@@ -91,14 +92,17 @@ class Course:
 
     def unavailable(self, lab: str) -> tuple[str, ...]:
         """Dotted names of the modules that a lab's sandbox does not hold: its answers' and all visible checks'."""
-        folder = Path(next(iter(importlib.util.find_spec(self.checks).submodule_search_locations)))
+        spec = importlib.util.find_spec(self.checks)
+        assert spec is not None and spec.submodule_search_locations is not None, f"{self.checks} is no package"
+        folder = Path(next(iter(spec.submodule_search_locations)))
         battery = self.battery(lab, hidden=False)
         checks = (f"{self.checks}.{path.stem}" for path in sorted(folder.glob("lab*.py")))
         return (*battery.forbidden, *checks)
 
 
-def _load(path: Path, name: str):
+def _load(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

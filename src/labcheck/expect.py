@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from labcheck.inside.wire import Handle, Opaque
 class CheckFailed(AssertionError):
     """A check found something wrong; the message is written for the student."""
 
-    def _render_traceback_(self):
+    def _render_traceback_(self) -> list[str]:
         # IPython shows this list of lines in place of a stack trace through the grader.
         return [str(self)]
 
@@ -26,13 +27,13 @@ _TOLERANCE = {
 }  # fmt: skip
 
 
-def expect(condition, message: str) -> None:
+def expect(condition: object, message: str) -> None:
     """Fail with a message unless the condition holds."""
     if not bool(condition):
         raise CheckFailed(message)
 
 
-def expect_type(got, kind, what: str = "the result") -> None:
+def expect_type(got: object, kind: type[Any] | tuple[type[Any], ...], what: str = "the result") -> None:
     """Fail unless a value is of a type (or one of a tuple of types); bool does not count as a number."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(got, kinds) or (isinstance(got, bool) and bool not in kinds):
@@ -40,7 +41,16 @@ def expect_type(got, kind, what: str = "the result") -> None:
         raise CheckFailed(f"{what} should be {wanted}, not {describe(got)}")
 
 
-def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str = "the result", dtype=True) -> None:
+def expect_close(
+    got: Any,
+    want: torch.Tensor | float,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    hint: str = "",
+    what: str = "the result",
+    dtype: bool = True,
+) -> None:
     """Fail unless a value is the wanted one: type, shape, dtype, finite, close.
 
     Args:
@@ -90,7 +100,7 @@ def expect_close(got, want, *, rtol=None, atol=None, hint: str = "", what: str =
         raise CheckFailed(f"{what} is off by up to {error.max().item():.3g} ({worst})" + _dash(hint))
 
 
-def describe(value) -> str:
+def describe(value: object) -> str:
     """A value's type in a student's words."""
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {_dtype(value)}"
@@ -110,12 +120,12 @@ def code_html(sentence: str) -> str:
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
 
 
-def _name(kind) -> str:
+def _name(kind: type[Any]) -> str:
     name = {torch.Tensor: "torch tensor", Handle: "callable"}.get(kind, kind.__name__)
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
-def _dtype(tensor) -> str:
+def _dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 

@@ -17,7 +17,9 @@ import io
 import unicodedata
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from nbgrader.api import Assignment, Gradebook, Student, SubmittedAssignment
 from nbgrader.plugins import ExportPlugin
@@ -35,7 +37,7 @@ class ExportError(ValueError):
     """The gradebook cannot be exported as asked."""
 
 
-class CampusExport(ExportPlugin):
+class CampusExport(ExportPlugin):  # type: ignore[misc]  # nbgrader is not typed
     """What the exporters share: which assignments and students, their scores, and the writing of the file."""
 
     titles = Dict(
@@ -66,17 +68,17 @@ class CampusExport(ExportPlugin):
         """The file's rows, header first."""
         raise NotImplementedError
 
-    def _rows(self, gradebook):
+    def _rows(self, gradebook: Gradebook) -> list[list[str]]:
         assignments = _chosen("assignment", gradebook.assignments, lambda a: a.name, self.assignment)
         students = _chosen("student", gradebook.students, lambda s: s.id, self.student)
         students.sort(key=lambda s: (s.last_name or "", s.first_name or "", s.id))
         _require_unique("title", [self._title(a) for a in assignments])
         return self.table(students, assignments, self._scores(gradebook, students, assignments))
 
-    def _title(self, assignment) -> str:
+    def _title(self, assignment: Assignment) -> str:
         return neutral(self.titles.get(assignment.name, assignment.name))
 
-    def _scores(self, gradebook, students, assignments) -> Scores:
+    def _scores(self, gradebook: Gradebook, students: list[Student], assignments: list[Assignment]) -> Scores:
         penalties = AssignLatePenalties(parent=self)
         penalties.init_plugin()
         unfinished, behind = [], []
@@ -125,7 +127,7 @@ class Canvas(CampusExport):
 
     file = "canvas.csv"
 
-    def table(self, students, assignments, scores):
+    def table(self, students: list[Student], assignments: list[Assignment], scores: Scores) -> list[list[str]]:
         lms = [s.lms_user_id or "" for s in students]
         logins = [getattr(s, self.login) or "" for s in students]
         if self.lms_user_id == "ID":
@@ -167,7 +169,7 @@ class Moodle(CampusExport):
     file = "moodle.csv"
     no_score = "-"
 
-    def table(self, students, assignments, scores):
+    def table(self, students: list[Student], assignments: list[Assignment], scores: Scores) -> list[list[str]]:
         header = {"id": "Username", "email": "Email address", "lms_user_id": "ID number"}[self.identity]
         rows, lost = [], []
         for student in students:
@@ -202,17 +204,17 @@ def points(score: float) -> str:
     return f"{max(0.0, score):.5f}".rstrip("0").rstrip(".")
 
 
-def _canvas_name(student) -> str:
+def _canvas_name(student: Student) -> str:
     """``Last, First``; the id where there is none, or one that Canvas would read as the row of possible points."""
     name = ", ".join(filter(None, (student.last_name, student.first_name)))
     return neutral(student.id if not name or "Points Possible" in name else name)
 
 
-def _is_number(text) -> bool:
+def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _submissions(gradebook, assignment) -> dict[str, SubmittedAssignment]:
+def _submissions(gradebook: Gradebook, assignment: Assignment) -> dict[str, SubmittedAssignment]:
     """An assignment's submissions by student, in one query."""
     wanted = ("score", "late_submission_penalty", "needs_manual_grade")
     query = gradebook.db.query(SubmittedAssignment).filter(SubmittedAssignment.assignment_id == assignment.id)
@@ -220,7 +222,7 @@ def _submissions(gradebook, assignment) -> dict[str, SubmittedAssignment]:
     return {submission.student_id: submission for submission in query}
 
 
-def _chosen(kind, entries, name, wanted) -> list:
+def _chosen(kind: str, entries: Iterable[Any], name: Callable[[Any], str], wanted: Iterable[Any]) -> list[Any]:
     wanted = [str(value) for value in wanted]
     known = [name(entry) for entry in entries]
     if not known:
@@ -231,15 +233,15 @@ def _chosen(kind, entries, name, wanted) -> list:
     return [entry for entry in entries if not wanted or name(entry) in wanted]
 
 
-def _require_unique(what, values):
+def _require_unique(what: str, values: Iterable[str]) -> None:
     twice = sorted(value for value, times in Counter(values).items() if value and times > 1)
     if twice:
         raise ExportError(f"the same {what} stands for more than one: {', '.join(twice)}")
 
 
-def _listed(where) -> str:
+def _listed(where: list[tuple[str, str]]) -> str:
     """``lab01: ada, bob; lab02: eve``"""
-    names = {}
+    names: dict[str, list[str]] = {}
     for assignment, student in where:
         names.setdefault(assignment, []).append(student)
     return "; ".join(f"{assignment}: {', '.join(students)}" for assignment, students in names.items())

@@ -11,12 +11,15 @@ import re
 import signal
 import tempfile
 import threading
+from collections.abc import Iterator
+from typing import Any, cast
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import capture_log, temp_attrs
+from traitlets.config import Config
 
 from labcheck.cells import grade_id
 from labcheck.course import Course, CourseError
@@ -38,7 +41,7 @@ class Nbgrader:
         walls, seed, limits: as of `labcheck.grader.Grader`; the kept verdicts are of these.
     """
 
-    def __init__(self, course: Course, lab: str, *, walls: bool, seed: int | None, limits: Limits):
+    def __init__(self, course: Course, lab: str, *, walls: bool, seed: int | None, limits: Limits) -> None:
         self.course = course
         self.lab = lab
         self.config = nbgrader_config(course)
@@ -60,7 +63,7 @@ class Nbgrader:
         if self._is_registered():
             return
         with tempfile.TemporaryDirectory(prefix="release-", dir=self.course.root / ".labcheck") as scratch:
-            config = self.config.copy()
+            config = cast(Config, self.config.copy())
             config.CourseDirectory.release_directory = scratch
             config.CourseDirectory.assignment_id = self.lab
             try:
@@ -104,22 +107,22 @@ class Nbgrader:
             return submission.score, submission.max_score
 
 
-class _Autograde(Autograde):
+class _Autograde(Autograde):  # type: ignore[misc]  # nbgrader is not typed
     """nbgrader's, also for a submission without a notebook: `labcheck.intake` puts a blank one there."""
 
-    def start(self):
+    def start(self) -> None:
         try:
             super().start()
         finally:
             getattr(self.exporter, "discard", lambda: None)()  # at once: there is one for each submission
 
-    def init_notebooks(self):
+    def init_notebooks(self) -> None:
         with contextlib.suppress(NbGraderException):
             super().init_notebooks()
 
 
 @contextlib.contextmanager
-def _interrupted_later():
+def _interrupted_later() -> Iterator[None]:
     """Let Ctrl+C wait: nbgrader takes it for a failure of the submission at hand, and goes on."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -135,7 +138,7 @@ def _interrupted_later():
         raise KeyboardInterrupt
 
 
-def _reason(result) -> str:
+def _reason(result: dict[str, Any]) -> str:
     """nbgrader's own words: the last line of the first traceback, which its closing advice follows."""
     lines = [line.strip() for line in (result.get("log") or result.get("error") or "").splitlines()]
     raised = [line for line in lines if _RAISED.match(line) and "the above" not in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Self
 
 from nbformat import NotebookNode
 
@@ -27,7 +28,16 @@ class Grader:
         CourseError: the release is older than the checks, and carries other points.
     """
 
-    def __init__(self, course: Course, lab: str, *, walls=True, limits=None, seed=None, again=False):
+    def __init__(
+        self,
+        course: Course,
+        lab: str,
+        *,
+        walls: bool = True,
+        limits: Limits | None = None,
+        seed: int | None = None,
+        again: bool = False,
+    ) -> None:
         self.lab = lab
         self.battery = course.battery(lab)
         self.released = read(course.released(lab))
@@ -47,10 +57,10 @@ class Grader:
         self._stack = contextlib.ExitStack()
         self._entered = False
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

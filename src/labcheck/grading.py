@@ -19,11 +19,15 @@ import shutil
 import signal
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any, Self
 
+from nbformat import NotebookNode
 from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from tqdm.auto import tqdm
@@ -42,6 +46,7 @@ _STALE = 24 * 3600.0  # seconds after which what a killed run has left half writ
 _FOLDER = ".labcheck"
 _TIMESTAMP = Path("timestamp.txt")
 _PR_SET_PDEATHSIG = 1
+_Step = Callable[[str], bool | str]  # of a student's submission: `_judge` or `_give_feedback`
 
 
 class Busy(OSError):
@@ -117,11 +122,12 @@ def grade_class(
     return [graded[student] for student in students]
 
 
-def _in_parallel(pools, students, work):
+def _in_parallel(pools: _Pools, students: list[str], work: _Work) -> Iterator[tuple[str, Graded]]:
     """Judge, then write, then give feedback; yield (student, Graded) as they are done."""
-    waiting, running, attempts = list(reversed(students)), {}, dict.fromkeys(students, 0)
+    waiting, attempts = list(reversed(students)), dict.fromkeys(students, 0)
+    running: dict[Future[Any], tuple[str, _Step]] = {}
 
-    def may_start():
+    def may_start() -> bool:
         # What may have ended a process is tried again alone, so that it takes nobody else with it.
         suspect = any(attempts[student] for student in (waiting[-1], *(student for student, _ in running.values())))
         return len(running) < (1 if suspect else 2 * pools.jobs)
@@ -152,7 +158,12 @@ def _in_parallel(pools, students, work):
                     continue
             else:
                 why = outcome if step is _give_feedback else ""
-            yield student, Graded(student, None, None, why) if why else Graded(student, *work.nbgrader.score(student))
+            if why:
+                yield student, Graded(student, None, None, why)
+                continue
+            score = work.nbgrader.score(student)
+            assert score is not None  # it stands in the gradebook
+            yield student, Graded(student, *score)
 
 
 class _Work:
@@ -163,7 +174,7 @@ class _Work:
         options: of the grader and the gradebook, walls, seed and limits.
     """
 
-    def __init__(self, course: Course, lab: str, feedback: bool, again: bool, **options):
+    def __init__(self, course: Course, lab: str, feedback: bool, again: bool, **options: Any) -> None:
         self.course, self.lab, self.feedback, self.again = course, lab, feedback, again
         self.grader = Grader(course, lab, again=again, **options)
         self.nbgrader = Nbgrader(course, lab, **options)
@@ -176,7 +187,7 @@ class _Work:
         key, _ = self.grader.verdict(student, notebook)
         return not self.again and self._is_written(student, key, notebook, received.files)
 
-    def _is_written(self, student, key, notebook, files) -> bool:
+    def _is_written(self, student: str, key: str, notebook: NotebookNode, files: list[Path]) -> bool:
         """Whether the last things that are written for a submission are there, and of this submission and verdict."""
         folders = (self.course.root / name / student / self.lab for name in ("submitted", "autograded", "feedback"))
         submitted, autograded, feedback = folders
@@ -197,31 +208,31 @@ class _Work:
 class _Pools:
     """Processes that judge; a new pool of them where one of them was killed. One job needs no process."""
 
-    def __init__(self, jobs: int):
+    def __init__(self, jobs: int) -> None:
         self.jobs = jobs
-        self.processes: list = []
+        self.processes: list[multiprocessing.process.BaseProcess] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         gc.collect()
         gc.freeze()  # what is here stays: collecting costs little then, and copies no page of a forked process
         self.pool = self._new()
         return self
 
-    def __exit__(self, kind, *exception):
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is not None:  # Ctrl+C, say: nobody waits for what is being judged
             for process in self.processes:
                 process.kill()
         self.pool.shutdown(cancel_futures=True)
         gc.unfreeze()
 
-    def submit(self, function, student) -> Future:
+    def submit(self, function: _Step, student: str) -> Future[Any]:
         try:
             return self.pool.submit(function, student)
         except BrokenProcessPool:
             self.pool = self._new()
             return self.pool.submit(function, student)
 
-    def _new(self):
+    def _new(self) -> Executor:
         if self.jobs == 1:
             return _Inline()
         context = multiprocessing.get_context("fork")  # so that torch, which is here, is not imported again
@@ -235,8 +246,8 @@ class _Pools:
 class _Inline(Executor):
     """Does each task when it is submitted, in this process."""
 
-    def submit(self, function, /, *args, **kwargs):
-        future = Future()
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
         try:
             future.set_result(function(*args, **kwargs))
         except Exception as error:
@@ -247,7 +258,7 @@ class _Inline(Executor):
 _here: dict[str, _Work] = {}  # the work of this process, under "work"
 
 
-def _begin_process(parent) -> None:
+def _begin_process(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent, which ends this process
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no judge outlives a run that was killed
     if os.getppid() != parent:  # killed before the call
@@ -267,26 +278,27 @@ def _give_feedback(student: str) -> str:
     return _here["work"].nbgrader.write_feedback(student)
 
 
-def _content(notebook) -> list:
+def _content(notebook: NotebookNode) -> list[tuple[Any, ...]]:
     """What the student may have written, text included."""
     return [(cell.cell_type, cell.source, cell.get("attachments")) for cell in notebook.cells]
 
 
-def _is_newer(path, other) -> bool:
+def _is_newer(path: Path, other: Path) -> bool:
     """Whether a file was written after another was put where it is, which its own times may not tell."""
     return path.is_file() and path.stat().st_mtime >= other.stat().st_ctime
 
 
-def _timestamp(folder):
+def _timestamp(folder: Path) -> datetime | None:
     """When a submission was handed in, if that can be read; `labcheck.intake` passes on nothing else."""
     try:
-        return parse_utc((folder / _TIMESTAMP).read_text(errors="replace").strip())
+        handed_in: datetime = parse_utc((folder / _TIMESTAMP).read_text(errors="replace").strip())
+        return handed_in
     except (OSError, ValueError, OverflowError):
         return None
 
 
 @contextlib.contextmanager
-def _alone(course):
+def _alone(course: Course) -> Iterator[None]:
     """Hold the lock of the working folder; the system lets it go however this process ends."""
     folder = course.root / _FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -298,7 +310,7 @@ def _alone(course):
         yield
 
 
-def _sweep(course) -> None:
+def _sweep(course: Course) -> None:
     """Remove what runs that were killed have left half written, but nothing that nbgrader may be writing just now."""
     for pattern in ("received-*", "*/.part-*", ".part-*", "release-*"):
         for path in (course.root / _FOLDER).glob(pattern):

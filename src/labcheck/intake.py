@@ -14,11 +14,14 @@ import re
 import shutil
 import tempfile
 import weakref
+from logging import Logger
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbgrader.converters import Autograde
+from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import parse_utc
 
 from labcheck.course import Course
@@ -33,8 +36,8 @@ class Intake(NotebookExporter):
     copied. The copies lie in ``.labcheck/`` and go with the exporter; the submissions are never changed.
     """
 
-    def __init__(self, parent=None, **kwargs):
-        super().__init__(parent=parent, **kwargs)
+    def __init__(self, parent: Any = None, **kwargs: Any) -> None:
+        super().__init__(parent=parent, **kwargs)  # type: ignore[no-untyped-call]
         if isinstance(parent, Autograde):
             copies = _room(Path(parent.coursedir.root))
             self.discard = weakref.finalize(self, shutil.rmtree, copies, ignore_errors=True)
@@ -48,7 +51,7 @@ def _room(root: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="received-", dir=root / ".labcheck"))
 
 
-def _copies_of(coursedir, copies: Path, log):
+def _copies_of(coursedir: CourseDirectory, copies: Path, log: Logger) -> CourseDirectory:
     """Copy the submissions that nbgrader's settings name; the settings with the copies in the originals' place."""
     submitted, lab = coursedir.submitted_directory, coursedir.assignment_id
     released = read(Course.find(coursedir.root).released(lab))
@@ -56,7 +59,9 @@ def _copies_of(coursedir, copies: Path, log):
     safe.submitted_directory = os.path.relpath(copies, coursedir.root)
     named = re.compile(coursedir.format_path(submitted, "(?P<student>.*)", lab, escape=True))
     for folder in sorted(glob.glob(coursedir.format_path(submitted, coursedir.student_id, lab))):
-        student = named.fullmatch(folder)["student"]
+        found = named.fullmatch(folder)
+        assert found is not None  # one pattern is made of the other
+        student = found["student"]
         target = Path(safe.format_path(safe.submitted_directory, student, lab))
         target.mkdir(parents=True)
         try:

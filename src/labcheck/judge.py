@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from labcheck.answer import Answer, AnswerError, ended
 from labcheck.checks import Battery, Check, CheckResult, generator_for, run_check
 from labcheck.inside.loading import Cell, Problem, defined_names, forbidden_imports, imported_names, parse
-from labcheck.inside.wire import END, WireError, pack
+from labcheck.inside.wire import END, Message, WireError, pack
 from labcheck.sandbox import Sandbox, SandboxBroken
 
 _MARGIN = 5.0  # seconds that the judge waits longer than the driver, which then has something to say
@@ -75,7 +77,7 @@ class Verdict:
         """The results of one task's checks."""
         return [check for check in self.checks if check.task == task]
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """The verdict as plain data, as ``labcheck run --json`` prints it."""
         return {
             "lab": self.lab,
@@ -94,7 +96,14 @@ def new_seed() -> int:
     return secrets.randbits(63)
 
 
-def sandbox_for(battery: Battery, *, packages=(), unavailable=(), warm=(), walls: bool = True) -> Sandbox:
+def sandbox_for(
+    battery: Battery,
+    *,
+    packages: Sequence[str] = (),
+    unavailable: Sequence[str] = (),
+    warm: Sequence[str] = (),
+    walls: bool = True,
+) -> Sandbox:
     """The sandbox of a lab, for any number of submissions, one after the other.
 
     Args:
@@ -150,7 +159,7 @@ def judge(
 class _Trial:
     """Runs checks of one submission, and remembers which of its cells cannot be loaded at all."""
 
-    def __init__(self, battery, cells, seed, limits, sandbox):
+    def __init__(self, battery: Battery, cells: list[Cell], seed: int, limits: Limits, sandbox: Sandbox) -> None:
         self.battery = battery
         self.cells = list(cells)
         self.all_cells = tuple(cells)
@@ -165,10 +174,10 @@ class _Trial:
         self.ready = False
 
     @property
-    def problems(self):
+    def problems(self) -> list[Problem]:
         return self.fatal + self.loading
 
-    def source_of(self, name):
+    def source_of(self, name: str) -> str | None:
         return next((cell.source for cell in self.all_cells if cell.name == name), None)
 
     def run(self, check: Check) -> CheckResult:
@@ -181,14 +190,14 @@ class _Trial:
             self.sandbox.restart()
             return _lost(check, str(error))
 
-    def _run(self, check) -> CheckResult:
+    def _run(self, check: Check) -> CheckResult:
         rng = generator_for(self.seed, self.battery.lab, check)
         if self.left <= 0:
             return _lost(check, "the submission has used up its time", "timeout")
         patience = min(self.limits.patience, self.left)
-        broken = []
+        broken: list[str] = []
 
-        def ask(request):
+        def ask(request: Message) -> Any:
             start = time.monotonic()
             try:
                 return self.sandbox.request(request, patience + _MARGIN)
@@ -236,7 +245,7 @@ class _Trial:
                 return ""
             name = reply.get("cell") if isinstance(reply, dict) else None
             rest = [cell for cell in self.cells if not (isinstance(name, str) and cell.name == name)]
-            if len(rest) == len(self.cells):
+            if not isinstance(name, str) or len(rest) == len(self.cells):
                 self.close()
                 return "none of the notebook's cells can be loaded"
             why = ended(reply["ended"]) if isinstance(reply.get("ended"), str) else "it ended the process"
@@ -251,7 +260,7 @@ class _Trial:
             self.sandbox.restart()
 
 
-def _are_problems(rows) -> bool:
+def _are_problems(rows: object) -> bool:
     """Whether these are rows of a cell's name, a line and a message."""
     kinds = [str, int, str]
     return isinstance(rows, list) and all(isinstance(row, list) and [*map(type, row)] == kinds for row in rows)
@@ -263,7 +272,7 @@ def _student_seed(seed: int, *names: str) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _forbidden_by_task(battery, cells) -> dict[str, list[str]]:
+def _forbidden_by_task(battery: Battery, cells: list[Cell]) -> dict[str, list[str]]:
     """For each task, the forbidden modules that the cell with its definition, or an import above it, names."""
     found: dict[str, list[str]] = {}
     for cell in cells:
@@ -283,7 +292,7 @@ def _lost(check: Check, why: str, status: str = "error") -> CheckResult:
     return CheckResult(check.task, check.name, check.hidden, check.points, 0.0, status, message, check.purpose)
 
 
-def versions(battery: Battery, packages) -> dict[str, str]:
+def versions(battery: Battery, packages: Sequence[str]) -> dict[str, str]:
     """What a regrade needs to be the same: the packages' versions, and a digest of the checks' files."""
     versions = {"checks": battery.digest()}
     for name in dict.fromkeys((*packages, "torch", "numpy")):

@@ -30,15 +30,16 @@ What nbgrader 0.9 does with it:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from nbgrader.api import SubmittedAssignment
 from nbgrader.plugins import BasePlugin
-from traitlets import Float, TraitError, validate
+from traitlets import Bunch, Float, TraitError, validate
 
 _HOUR, _DAY = 3600, 86400  # seconds
 
 
-class PerDay(BasePlugin):
+class PerDay(BasePlugin):  # type: ignore[misc]  # nbgrader is not typed
     """Takes a share of the score for each day begun after a grace period; no penalty unless a share is set."""
 
     share = Float(0.0, help="Share of the score, 0 to 1, that each day begun costs.").tag(config=True)
@@ -48,18 +49,18 @@ class PerDay(BasePlugin):
     cap = Float(1.0, help="Largest share of the score, 0 to 1, that lateness can cost.").tag(config=True)
 
     @validate("share", "cap")
-    def _is_a_share(self, proposal):
+    def _is_a_share(self, proposal: Bunch) -> Any:
         if not 0 <= proposal.value <= 1:
             self._refuse(proposal, "a share of the score from 0 to 1 (0.1 for 10 %)")
         return proposal.value
 
     @validate("grace_hours")
-    def _is_a_duration(self, proposal):
+    def _is_a_duration(self, proposal: Bunch) -> Any:
         if not 0 <= proposal.value < math.inf:
             self._refuse(proposal, "hours, zero or more")
         return proposal.value
 
-    def _refuse(self, proposal, expected):
+    def _refuse(self, proposal: Bunch, expected: str) -> None:
         raise TraitError(f"{type(self).__name__}.{proposal.trait.name} is {proposal.value:g}: expected {expected}")
 
     def late_submission_penalty(self, student_id: str, score: float, total_seconds_late: float) -> float | None:

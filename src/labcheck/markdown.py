@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 
 import jinja2
+import jinja2.runtime
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 
 @jinja2.pass_context
-def safe_markdown(context, source: str) -> str:
+def safe_markdown(context: jinja2.runtime.Context, source: str) -> str:
     """HTML of a cell's Markdown, a filter of nbconvert's templates in place of its ``markdown2html``.
 
     HTML in the text is shown as it was written, and links lead nowhere but to pages: else a submission could act in

@@ -66,6 +66,7 @@ def bank(course: Course, lab: str) -> list[Mutant]:
     found = []
     for path in sorted((course.mutants / lab).glob("*.py")):
         spec = importlib.util.spec_from_file_location(f"mutants_{lab}_{path.stem}", path)
+        assert spec is not None and spec.loader is not None  # the name ends in .py
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         for name, thing in vars(module).items():

@@ -8,28 +8,34 @@ to the course's root.
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Float, Integer
 
+from labcheck.cells import grade_id
+from labcheck.checks import CheckResult
 from labcheck.course import Course
 from labcheck.expect import code_html
 from labcheck.grader import Grader
 from labcheck.judge import Limits, Verdict
-from labcheck.notebooks import grade_id, read, reanchor
+from labcheck.notebooks import read, reanchor
 from labcheck.pipeline import nbgrader_config
 
+Resources = dict[str, Any]  # what nbconvert hands from step to step
 
-class Reanchor(NbGraderPreprocessor):
+
+class Reanchor(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader is not typed
     """Rebuilds a submitted notebook on the released one."""
 
-    def preprocess(self, nb, resources):
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         released = read(Course.find().released(resources["nbgrader"]["notebook"]))
         return reanchor(nb, released), resources
 
 
-class Judge(NbGraderPreprocessor):
+class Judge(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader is not typed
     """Grades a notebook in the sandbox; student code never runs in this process."""
 
     walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)
@@ -43,7 +49,7 @@ class Judge(NbGraderPreprocessor):
         """Of the students' code."""
         return Limits(self.seconds, self.memory, self.processes)
 
-    def preprocess(self, nb, resources):
+    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
         names = resources["nbgrader"]
         with Grader(Course.find(), names["notebook"], walls=self.walls, limits=self.limits, seed=self.seed) as grader:
             key, verdict = grader.verdict(names["student"], nb)
@@ -76,12 +82,12 @@ def annotate(notebook: NotebookNode, verdict: Verdict) -> None:
             ]
 
 
-def feedback_text(results) -> str:
+def feedback_text(results: list[CheckResult]) -> str:
     """What each check found, as lines of text."""
     return "\n".join(f"{_mark(r)}  {_sentence(r)}" for r in results)
 
 
-def feedback_html(results) -> str:
+def feedback_html(results: list[CheckResult]) -> str:
     """What each check found, as an HTML list; hidden checks by their purpose alone, never their source."""
     items = "".join(
         f'<li style="color:{"#15803d" if r.status == "passed" else "#b91c1c"}">'
@@ -91,9 +97,9 @@ def feedback_html(results) -> str:
     return f'<ul style="list-style:none;padding-left:0">{items}</ul>'
 
 
-def _mark(result) -> str:
+def _mark(result: CheckResult) -> str:
     return f"{'✓' if result.status == 'passed' else '✗'} {result.score:g}/{result.points:g}"
 
 
-def _sentence(result) -> str:
+def _sentence(result: CheckResult) -> str:
     return result.purpose if result.status == "passed" else f"{result.purpose} {result.message}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _SKIPPED = (ast.expr_context, ast.Pass, ast.type_ignore)
 _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
@@ -45,7 +45,7 @@ def normal_form(tree: ast.AST, known: frozenset[str] = frozenset()) -> list[tupl
     return found
 
 
-def _text(node, name, bound, attributes) -> str:
+def _text(node: ast.AST, name: Callable[[str], str], bound: set[str], attributes: set[str]) -> str:
     kind = type(node).__name__.replace("AnnAssign", "Assign")
     match node:
         case ast.Name(id=label) | ast.arg(arg=label):
@@ -61,7 +61,7 @@ def _text(node, name, bound, attributes) -> str:
     return kind
 
 
-def _constant(value) -> str:
+def _constant(value: object) -> str:
     if isinstance(value, (str, bytes)):
         return repr(value[:80])
     if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to write the longest ones
@@ -69,14 +69,14 @@ def _constant(value) -> str:
     return repr(float(value)) if isinstance(value, int) else repr(value)
 
 
-def _children(node) -> Iterator[ast.AST]:
+def _children(node: ast.AST) -> Iterator[ast.AST]:
     for field, value in ast.iter_fields(node):
         if field not in ("annotation", "returns"):
             values = value if isinstance(value, list) else [value]
             yield from (child for child in values if isinstance(child, ast.AST))
 
 
-def _bindings(tree) -> tuple[set[str], set[str], dict[str, str]]:
+def _bindings(tree: ast.AST) -> tuple[set[str], set[str], dict[str, str]]:
     """Names and attributes that code binds, and the full names behind those that it imports."""
     bound, attributes, imported = set(), set(), {}
     for node in ast.walk(tree):
@@ -87,8 +87,8 @@ def _bindings(tree) -> tuple[set[str], set[str], dict[str, str]]:
                 attributes.add(label)
             case ast.alias(name=label, asname=alias):
                 imported[alias or label.split(".")[0]] = label if alias else label.split(".")[0]
-            case _ if isinstance(getattr(node, "name", None), str):
-                bound.add(node.name)
+            case _ if isinstance(name := getattr(node, "name", None), str):
+                bound.add(name)
         if isinstance(node, ast.ClassDef):
             attributes |= {inner.name for inner in node.body if isinstance(inner, _SCOPES)}
     return bound, attributes, {alias: label for alias, label in imported.items() if alias not in bound}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -29,7 +31,7 @@ def read(path: Path | str) -> NotebookNode:
     """
     path = Path(path)
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
         cells = notebook.cells
     except FileNotFoundError:
         raise NotebookError(f"{path}: no such file") from None
@@ -48,9 +50,9 @@ def require_points(battery: Battery, notebook: NotebookNode) -> None:
         CourseError: names what differs.
     """
     cells = {
-        grade_id(cell).removeprefix("check-"): float(cell.metadata.nbgrader.points)
+        name.removeprefix("check-"): float(cell.metadata.nbgrader.points)
         for cell in notebook.cells
-        if (grade_id(cell) or "").startswith("check-")
+        if (name := grade_id(cell) or "").startswith("check-")
     }
     checks = {task: battery.points(task) for task in battery.tasks}
     if cells != checks:
@@ -70,7 +72,7 @@ def reanchor(submitted: NotebookNode, released: NotebookNode) -> NotebookNode:
     placement = place(submitted.cells, released.cells)
     taken = {cell.id for cell in released.cells}
 
-    def further(index):
+    def further(index: int) -> list[NotebookNode]:
         return [_plain(submitted.cells[at], taken) for at in placement.further.get(index, [])]
 
     cells = further(-1)
@@ -79,7 +81,7 @@ def reanchor(submitted: NotebookNode, released: NotebookNode) -> NotebookNode:
         if index in placement.chosen:
             cell.update(_content(submitted.cells[placement.chosen[index]], original.cell_type))
         cells += [cell, *further(index)]
-    rebuilt = nbformat.v4.new_notebook(metadata=released.metadata, cells=cells)
+    rebuilt: NotebookNode = nbformat.v4.new_notebook(metadata=released.metadata, cells=cells)
     rebuilt.nbformat_minor = max(released.nbformat_minor, 5)
     return rebuilt
 
@@ -128,13 +130,14 @@ def _plain(cell: NotebookNode, taken: set[str]) -> NotebookNode:
         number += 1
         name = f"{base[:58]}-{number}"
     taken.add(name)
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    plain = make.get(cell.cell_type, nbformat.v4.new_raw_cell)(id=name)
+    kinds = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+    make: Callable[..., NotebookNode] = kinds.get(cell.cell_type, nbformat.v4.new_raw_cell)
+    plain = make(id=name)
     plain.update(_content(cell, plain.cell_type))
     return plain
 
 
-def _content(cell: NotebookNode, kind: str) -> dict:
+def _content(cell: NotebookNode, kind: str) -> dict[str, Any]:
     """What the student wrote into a cell: its source and, in text, the pictures pasted into it."""
     pictures = cell.get("attachments")
     return {"source": source_of(cell)} | ({"attachments": pictures} if pictures and kind != "code" else {})

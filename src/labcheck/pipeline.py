@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -18,10 +19,12 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateAssignment
 from nbgrader.coursedir import CourseDirectory
-from traitlets.config import Config, PyFileConfigLoader
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
 
+from labcheck.cells import grade_id
 from labcheck.course import Course, CourseError
-from labcheck.notebooks import grade_id, require_points
+from labcheck.notebooks import require_points
 
 _ADDRESS = "@REPOSITORY@"
 _CELL_SECONDS = 600
@@ -30,7 +33,7 @@ _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name":
 
 def from_text(path: Path, repository: str) -> NotebookNode:
     """A lab's notebook without outputs: fixed cell ids and metadata, the public address filled in."""
-    notebook = jupytext.read(path)
+    notebook: NotebookNode = jupytext.read(path)
     notebook.metadata = NotebookNode(kernelspec=_KERNEL, language_info={"name": "python"})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     last, since = "top", 0
@@ -60,7 +63,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     return notebook
 
 
-def _passing(output) -> bool:
+def _passing(output: NotebookNode) -> bool:
     """Whether an output is for the moment only: stderr, or a live widget such as a progress bar."""
     return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
@@ -132,12 +135,12 @@ def nbgrader_config(course: Course) -> Config:
     path = course.root / "nbgrader_config.py"
     if not path.is_file():
         raise CourseError(f"{path} is missing: nbgrader's settings of the course")
-    config = PyFileConfigLoader(path.name, path=str(course.root)).load_config()
+    config: Config = PyFileConfigLoader(path.name, path=str(course.root)).load_config()
     config.CourseDirectory.root = str(course.root)
     return config
 
 
-def _without_outputs(cell):
+def _without_outputs(cell: NotebookNode) -> dict[str, Any]:
     return {key: value for key, value in cell.items() if key not in ("outputs", "execution_count")}
 
 

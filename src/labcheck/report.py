@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import markupsafe
@@ -13,7 +14,7 @@ from labcheck.expect import code_html
 from labcheck.notebooks import NotebookError, read
 
 
-def collect(course: Course, lab: str) -> list[dict]:
+def collect(course: Course, lab: str) -> list[dict[str, Any]]:
     """Each autograded submission's verdict, by student: ``{"student": ..., "verdict": ..., "tasks": ..., ...}``.
 
     Raises:
@@ -61,7 +62,7 @@ def write_report(course: Course, lab: str, output: Path, notes: dict[str, str] |
     output.write_text(page, encoding="utf-8")
 
 
-def _by_task(checks: list[dict]) -> list[dict]:
+def _by_task(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The checks of each task, with the task's points and the sentences on what is wrong, each once."""
     tasks = []
     for task in dict.fromkeys(check["task"] for check in checks):

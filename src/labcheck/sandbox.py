@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 from labcheck.inside.channel import Channel, Closed
-from labcheck.inside.wire import CLOSE, OPEN, WireError, pack, unpack
+from labcheck.inside.wire import CLOSE, OPEN, Message, WireError, pack, unpack
 
 # Ended at once: Python's own end would tidy up, and so copy, a hundred megabytes.
 _START = (
@@ -87,8 +89,18 @@ class Sandbox:
         SandboxUnavailable: bubblewrap is missing, or the system does not allow its namespaces.
     """
 
-    def __init__(self, lab, *, fixtures=None, forbidden=(), packages=(), warm=(), walls=True, nested=True):
-        self.config = {
+    def __init__(
+        self,
+        lab: str,
+        *,
+        fixtures: str | None = None,
+        forbidden: Sequence[str] = (),
+        packages: Sequence[str] = (),
+        warm: Sequence[str] = (),
+        walls: bool = True,
+        nested: bool = True,
+    ) -> None:
+        self.config: Message = {
             "lab": lab,
             "fixtures": fixtures,
             "forbidden": list(forbidden),
@@ -102,14 +114,14 @@ class Sandbox:
     @property
     def own_namespaces(self) -> bool:
         """Whether each submission is behind walls of its own in one warm driver."""
-        return self.config["walls"] == "own"
+        return bool(self.config["walls"] == "own")
 
     @property
     def walls(self) -> bool:
         """Whether student code runs behind walls at all."""
-        return self.config["walls"] != "none"
+        return bool(self.config["walls"] != "none")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self.config["walls"] != "none":
             require_bubblewrap()
             self.config["filter"] = _system_call_filter().hex()
@@ -120,7 +132,7 @@ class Sandbox:
             self._start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
     def open(self) -> None:
@@ -156,7 +168,7 @@ class Sandbox:
         self._stack.close()
         self._start()
 
-    def request(self, message: dict, seconds: float):
+    def request(self, message: Message, seconds: float) -> Any:
         """Send a message and return the reply.
 
         Raises:
@@ -180,7 +192,7 @@ class Sandbox:
         except (Closed, TimeoutError) as error:
             raise SandboxBroken(str(error)) from None
 
-    def _receive(self, seconds):
+    def _receive(self, seconds: float) -> bytes:
         try:
             return self.channel.receive(seconds)
         except (Closed, TimeoutError, WireError) as error:
@@ -195,7 +207,7 @@ class Sandbox:
             ours, theirs = socket.socketpair()
             with theirs:
                 self.process = subprocess.Popen(
-                    self._command(room), stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    self._command(room), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     env=_ENVIRONMENT, cwd="/", start_new_session=True,
                 )  # fmt: skip
             self.channel = Channel(ours)
@@ -206,7 +218,7 @@ class Sandbox:
                 raise SandboxBroken("the sandbox did not start")
             self._stack = stack.pop_all()
 
-    def _stop(self):
+    def _stop(self) -> None:
         self.channel.close()
         try:
             self.process.wait(_STOP_SECONDS)  # so that its processor time is counted as a child's
@@ -293,7 +305,7 @@ def _read_only_system() -> list[str]:
     return mounts
 
 
-def _masks(packages) -> list[str]:
+def _masks(packages: Sequence[str]) -> list[str]:
     """Empty folders over installed copies of the course's own packages."""
     masks = []
     for package in ("labcheck", *packages):
@@ -303,7 +315,7 @@ def _masks(packages) -> list[str]:
     return masks
 
 
-def _furnish(room: Path, packages, forbidden) -> None:
+def _furnish(room: Path, packages: Sequence[str], forbidden: Sequence[str]) -> None:
     """Copy what a sandbox may see: our inner half, and the course's packages without forbidden modules."""
     inner = room / "labcheck"
     shutil.copytree(_folder("labcheck") / "inside", inner / "inside", ignore=shutil.ignore_patterns("__pycache__"))
@@ -325,5 +337,5 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
-def _within(module: str, names) -> bool:
+def _within(module: str, names: Sequence[str]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in names)

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import jinja2
 import markupsafe
@@ -35,6 +36,8 @@ RUN = 5  # nodes (in text: words) of a fragment: two operations with their opera
 MAX_SOURCE, MAX_NODES = 50_000, 5_000  # characters of one answer that are parsed, nodes of it that are compared
 SHOWN = 0.5  # overlap from which two answers are put side by side
 FURTHER = "further cells"  # what students added to the notebook or changed outside the answers
+
+Nodes = list[tuple[str, int]]  # of a syntax tree, or words of a text: what stands there, and its line
 
 
 @dataclass(frozen=True)
@@ -81,24 +84,27 @@ class _Task:
 
     rows: dict[str, int]
     sources: list[str]
-    nodes: list[list[tuple[str, int]]]
+    nodes: list[Nodes]
     fragments: dict[str, int]
     bits: np.ndarray  # rarity of each fragment: -log2 of the part of the answers that have it
     weights: csr_matrix  # (answers, fragments): the root of its rarity where the answer has it, so that squares add up
 
     @cached_property
     def overlaps(self) -> np.ndarray:
-        return cosine_similarity(self.weights)
+        overlaps: np.ndarray = cosine_similarity(self.weights)
+        return overlaps
 
     @cached_property
     def sizes(self) -> np.ndarray:
         """(answers, answers): what an overlap of 1 would add to a pair's score."""
         root = norm(self.weights, axis=1) ** 0.5
-        return np.outer(root, root)
+        sizes: np.ndarray = np.outer(root, root)
+        return sizes
 
     @property
     def scores(self) -> np.ndarray:
-        return self.overlaps * self.sizes
+        scores: np.ndarray = self.overlaps * self.sizes
+        return scores
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class Similarity:
         return [self._marked(task, row, few) for row in (a, b)]
 
     @staticmethod
-    def _marked(task, row, few):
+    def _marked(task: _Task, row: int, few: set[int]) -> list[tuple[bool, str]]:
         nodes = task.nodes[row]
         ends = enumerate(_fragments(nodes), start=RUN - 1)
         marked = {nodes[end][1] for end, fragment in ends if task.fragments[fragment] in few}
@@ -210,7 +216,7 @@ def compare(course: Course, lab: str) -> Similarity:
         raise NotebookError(f"{folder}: no folder STUDENT/{lab} with a submission in it")
     known, unchanged, notes = _known(released), {normal(cell.source) for cell in released.cells}, []
     blanks = {task: _nodes(*written, known) or [] for task, written in _written(released).items()}
-    answers: dict[str, dict[str, tuple]] = {task: {} for task in blanks}
+    answers: dict[str, dict[str, tuple[str, Nodes]]] = {task: {} for task in blanks}
     for student in tqdm(students, desc=f"reading {lab}", unit="submission"):
         try:
             submission = receive(folder / student / lab, lab, released, root=folder)
@@ -242,15 +248,16 @@ def _known(released: NotebookNode) -> frozenset[str]:
     return frozenset().union(*(defined_names(tree) | imported_names(tree) for tree in trees if tree))
 
 
-def _written(notebook: NotebookNode, unchanged=frozenset()) -> dict[str, tuple[str, str]]:
+def _written(notebook: NotebookNode, unchanged: set[str] | frozenset[str] = frozenset()) -> dict[str, tuple[str, str]]:
     """What students write into a re-anchored notebook: (cell type, source) by task, and their further code."""
-    answers = {grade_id(cell): (cell.cell_type, normal(cell.source)) for cell in notebook.cells if is_answer(cell)}
+    own = [cell for cell in notebook.cells if is_answer(cell)]
+    answers = {cast(str, grade_id(cell)): (cell.cell_type, normal(cell.source)) for cell in own}
     free = [cell for cell in notebook.cells if cell.cell_type == "code" and is_free(cell) and not is_answer(cell)]
     further = [source for cell in free if (source := normal(cell.source)) not in unchanged and tree_of(source)]
     return answers | {FURTHER: ("code", "\n\n".join(further))}
 
 
-def _nodes(kind: str, source: str, known) -> list[tuple[str, int]] | None:
+def _nodes(kind: str, source: str, known: frozenset[str]) -> Nodes | None:
     """The nodes of code or the words of text, with their lines; None where code cannot be read."""
     if len(source) > MAX_SOURCE:
         return None
@@ -261,16 +268,16 @@ def _nodes(kind: str, source: str, known) -> list[tuple[str, int]] | None:
     return normal_form(tree, known)[:MAX_NODES] if tree else None
 
 
-def _tokens(nodes) -> list[str]:
+def _tokens(nodes: Nodes) -> list[str]:
     return [text for text, _ in nodes]
 
 
-def _fragments(nodes) -> list[str]:
+def _fragments(nodes: Nodes) -> list[str]:
     tokens = _tokens(nodes)
     return ["\n".join(tokens[start : start + RUN]) for start in range(len(tokens) - RUN + 1)]
 
 
-def _task(found: dict[str, tuple], base: list) -> _Task | None:
+def _task(found: dict[str, tuple[str, Nodes]], base: list[Nodes]) -> _Task | None:
     """Count fragments over the class's answers and the base (blank, solution); None where there are none."""
     nodes = [nodes for _, nodes in found.values()]
     vectorizer = CountVectorizer(analyzer=_fragments, binary=True, dtype=np.float64)
@@ -286,7 +293,7 @@ def _task(found: dict[str, tuple], base: list) -> _Task | None:
     return _Task(rows, [source for source, _ in found.values()], nodes, vectorizer.vocabulary_, bits, weights)
 
 
-def _similarity(lab, students, tasks, notes) -> Similarity:
+def _similarity(lab: str, students: list[str], tasks: dict[str, _Task], notes: list[tuple[str, str]]) -> Similarity:
     scores = np.zeros((len(students), len(students)))
     place = {student: i for i, student in enumerate(students)}
     for task in tasks.values():

@@ -8,7 +8,9 @@ import html
 import inspect
 import secrets
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from labcheck.answer import local
 from labcheck.checks import Battery, CheckResult, generator_for, run_check
@@ -35,11 +37,11 @@ class Report:
         pairs = ((r.status == "passed", r) for r in self.results)
         return list(dict.fromkeys((good, f"`{r.task}`: {r.purpose}" if good else r.message) for good, r in pairs))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = "\n".join(f"{'✓' if good else '✗'} {line}" for good, line in self.lines())
         return text + (f"\n{self.note}" if self.note else "")
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         rows = "".join(
             f'<div class="labcheck-{"passed" if good else "failed"}" style="color:{_COLOURS[good]};margin:2px 0">'
             f"<strong>{'✓' if good else '✗'}</strong> {code_html(line)}</div>"
@@ -56,7 +58,7 @@ class Checker:
         namespace: the notebook's ``globals()``.
     """
 
-    def __init__(self, battery: Battery, namespace: dict):
+    def __init__(self, battery: Battery, namespace: dict[str, Any]) -> None:
         self.battery = battery
         self.namespace = namespace
 
@@ -88,14 +90,14 @@ class Checker:
         results = [result for report in reports for result in report.results]
         return Report(results, "\n".join(report.note for report in reports if report.note))
 
-    def _report(self, task, seed):
+    def _report(self, task: str, seed: int) -> Report:
         results = []
         for check in self.battery.of(task):
             answer = local(Session(self.namespace, self.battery.fixtures))
             results.append(run_check(check, answer, generator_for(seed, self.battery.lab, check)))
         return Report(results, self._forbidden_note(task))
 
-    def _forbidden_note(self, task):
+    def _forbidden_note(self, task: str) -> str:
         """Names the modules that an answer draws on and that cannot be imported when it is graded."""
         found = _drawn_on(self.namespace.get(task), self.namespace, self.battery.forbidden)
         if not found:
@@ -103,13 +105,14 @@ class Checker:
         return f"When {task} is graded, {', '.join(found)} cannot be imported: it contains the answer."
 
 
-def _drawn_on(answer, namespace: dict, modules) -> list[str]:
+def _drawn_on(answer: Any, namespace: dict[str, Any], modules: Sequence[str]) -> list[str]:
     """Those of the modules that a definition draws on, itself or through others of its notebook; sorted.
 
     Seen are imports, and what the global variables, closures, defaults, methods and base classes
     that it uses come from; an import by a computed name is not.
     """
-    used, seen, waiting = set(), set(), [answer]
+    used: set[str] = set()
+    seen, waiting = set(), [answer]
     while waiting:
         thing = waiting.pop()
         if id(thing) not in seen:
@@ -119,7 +122,7 @@ def _drawn_on(answer, namespace: dict, modules) -> list[str]:
     return sorted(name for name in modules if any(home == name or home.startswith(name + ".") for home in used))
 
 
-def _homes(thing, modules) -> set[str]:
+def _homes(thing: Any, modules: Sequence[str]) -> set[str]:
     """Dotted names of the modules that an object is, comes from, or reaches by imports and attributes."""
     if _is(thing, types.ModuleType):
         return {thing.__name__}
@@ -133,7 +136,7 @@ def _homes(thing, modules) -> set[str]:
     return {str((thing if _is(thing, type, types.BuiltinFunctionType) else type(thing)).__module__)}
 
 
-def _parts(thing, namespace: dict) -> list:
+def _parts(thing: Any, namespace: dict[str, Any]) -> list[Any]:
     """The objects that one of the notebook's own definitions uses."""
     if _is(thing, types.FunctionType) and thing.__globals__ is namespace:
         names, _ = _names(thing.__code__)
@@ -157,11 +160,11 @@ def _parts(thing, namespace: dict) -> list:
     return [type(thing), inspect.getattr_static(thing, "__wrapped__", None)]  # the latter of functools.cache
 
 
-def _is(thing, *kinds) -> bool:
+def _is(thing: object, *kinds: type[Any]) -> bool:
     return issubclass(type(thing), kinds)  # isinstance would ask the object's own __class__, which may raise
 
 
-def _contents(cell) -> list:
+def _contents(cell: types.CellType) -> list[Any]:
     try:
         return [cell.cell_contents]
     except ValueError:  # a variable of the function around it that has no value

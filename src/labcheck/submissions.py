@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -59,7 +61,8 @@ def receive(folder: Path, lab: str, released: NotebookNode, *, root: Path, max_s
     Raises:
         OSError: the file system refuses to read what was handed in properly.
     """
-    notices, files = [], []
+    notices: list[str] = []
+    files: list[Path] = []
     try:
         _require_folder(folder, root)
         files, left_out = _further_files(folder, max_size)
@@ -114,7 +117,8 @@ def read_submission(path: Path) -> NotebookNode:
     if sum(len(cell.source) for cell in cells if cell.cell_type == "code") > MAX_ALL_CODE:
         raise NotebookError(f"the code of the notebook is longer than {MAX_ALL_CODE:,} characters.")
     _name(cells)
-    return nbformat.v4.new_notebook(cells=cells)
+    notebook: NotebookNode = nbformat.v4.new_notebook(cells=cells)
+    return notebook
 
 
 def _bytes(path: Path) -> bytes:
@@ -128,7 +132,7 @@ def _bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES)
 
 
-def _cells_of(tree) -> list:
+def _cells_of(tree: Any) -> list[Any]:
     """The cells of a notebook's JSON; until nbformat 3 they stood in worksheets."""
     if not isinstance(tree, dict):
         return []
@@ -138,7 +142,7 @@ def _cells_of(tree) -> list:
     return [cell for cells in found if isinstance(cells, list) for cell in cells]
 
 
-def _cell(cell: dict) -> NotebookNode:
+def _cell(cell: dict[str, Any]) -> NotebookNode:
     """A cell of any nbformat version with what grading needs of it."""
     kind = {"code": "code", "markdown": "markdown", "heading": "markdown"}.get(cell["cell_type"], "raw")
     source = source_of({"source": cell.get("source", cell.get("input"))})
@@ -147,17 +151,18 @@ def _cell(cell: dict) -> NotebookNode:
     if len(source) > (MAX_CODE if kind == "code" else MAX_TEXT):
         source = f"# This cell was left out: it is {len(source):,} characters long."
     source = source.encode("utf-8", "replace").decode()  # JSON can name characters that no file can hold
-    metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else {}
+    metadata: dict[str, Any] = cell["metadata"] if isinstance(cell.get("metadata"), dict) else {}
     kept = {"nbgrader": {"grade_id": name}} if (name := grade_id({"metadata": metadata})) else {}
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
-    made = make.get(kind, nbformat.v4.new_raw_cell)(source, metadata=nbformat.from_dict(kept))
+    kinds = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
+    make: Callable[..., NotebookNode] = kinds.get(kind, nbformat.v4.new_raw_cell)
+    made = make(source, metadata=nbformat.from_dict(kept))
     made.id = cell.get("id", metadata.get("id"))  # Colab keeps its ids in the metadata
     if kind != "code" and (pictures := _pictures(cell.get("attachments"))):
         made.attachments = nbformat.from_dict(pictures)
     return made
 
 
-def _pictures(attachments) -> dict:
+def _pictures(attachments: Any) -> dict[str, dict[str, str]]:
     """The images pasted into a text: by name, by type, as base64."""
     if not isinstance(attachments, dict):
         return {}
@@ -201,7 +206,9 @@ def _notebook_of(folder: Path, lab: str) -> Path:
 
 def _further_files(folder: Path, max_size: int) -> tuple[list[Path], list[str]]:
     """Regular files beside the notebook, and what was left out and why; names that start with a dot are passed over."""
-    kept, left_out, size = [], [], 0
+    kept: list[Path] = []
+    left_out: list[str] = []
+    size = 0
     for here, folders, names in os.walk(folder):
         depth = len(Path(here).relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -14,8 +14,10 @@ import json
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO, Any
 
 from labcheck.checks import CheckResult
 from labcheck.inside.loading import Cell, Problem
@@ -49,10 +51,12 @@ class Verdicts:
         lab: the lab's name.
     """
 
-    def __init__(self, root: Path, lab: str):
+    def __init__(self, root: Path, lab: str) -> None:
         self.folder = root / _FOLDER / lab
 
-    def key(self, student: str, cells: list[Cell], seed: int, versions: dict, limits: Limits, walls: bool) -> str:
+    def key(
+        self, student: str, cells: list[Cell], seed: int, versions: dict[str, str], limits: Limits, walls: bool
+    ) -> str:
         """A digest of all that decides a verdict."""
         parts = [student, [asdict(cell) for cell in cells], seed, versions, asdict(limits), walls]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -73,14 +77,14 @@ class Verdicts:
             part.write(json.dumps({"key": key, "verdict": asdict(verdict)}).encode())
 
 
-def _verdict(kept: dict) -> Verdict:
+def _verdict(kept: dict[str, Any]) -> Verdict:
     checks = [CheckResult(**check) for check in kept.pop("checks")]
     problems = [Problem(**problem) for problem in kept.pop("problems")]
     return Verdict(**kept, checks=checks, problems=problems)
 
 
 @contextlib.contextmanager
-def _complete(path: Path, replace: bool = False):
+def _complete(path: Path, replace: bool = False) -> Iterator[IO[bytes]]:
     """Write a file that is there whole or not at all.
 
     Raises:

@@ -14,29 +14,29 @@ from noise2data import mixtures
 IMAGE_SETS = ("MNIST", "FashionMNIST", "CIFAR10")
 
 
-def _count(n):
+def _count(n: int) -> int:
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"n is {n!r}; expected a whole number >= 1")
     return n
 
 
-def _uniform(n, generator):
+def _uniform(n: int, generator: torch.Generator | None) -> torch.Tensor:
     device = generator.device if generator is not None else None
     return torch.rand(_count(n), generator=generator, device=device)
 
 
-def _normal(n, generator):
+def _normal(n: int, generator: torch.Generator | None) -> torch.Tensor:
     device = generator.device if generator is not None else None
     return torch.randn(_count(n), 2, generator=generator, device=device)
 
 
-def eight_gaussians_sample(n, generator=None):
+def eight_gaussians_sample(n: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """n points of mixtures.eight_gaussians(): (n, 2)."""
     points = mixtures.eight_gaussians().sample(_count(n), generator).float()
     return points if generator is None else points.to(generator.device)
 
 
-def checkerboard(n, generator=None):
+def checkerboard(n: int, generator: torch.Generator | None = None) -> torch.Tensor:
     """n points, uniform on the eight dark squares of a 4 x 4 board over [-2, 2]^2: (n, 2)."""
     x = 4 * _uniform(n, generator) - 2
     row = torch.floor(2 * _uniform(n, generator))  # which of the two dark squares of this column
@@ -44,7 +44,7 @@ def checkerboard(n, generator=None):
     return torch.stack([x, y], 1)
 
 
-def two_moons(n, generator=None, noise=0.1):
+def two_moons(n: int, generator: torch.Generator | None = None, noise: float = 0.1) -> torch.Tensor:
     """n points on two interleaved half circles, blurred by N(0, noise^2 I): (n, 2)."""
     angle = math.pi * _uniform(n, generator)
     side = torch.where(_uniform(n, generator) < 0.5, 1.0, -1.0)
@@ -52,14 +52,14 @@ def two_moons(n, generator=None, noise=0.1):
     return 1.5 * side[:, None] * arc + noise * _normal(n, generator)
 
 
-def spiral(n, generator=None, turns=2.0, noise=0.05):
+def spiral(n: int, generator: torch.Generator | None = None, turns: float = 2.0, noise: float = 0.05) -> torch.Tensor:
     """n points on an Archimedean spiral out to radius 2, blurred by N(0, noise^2 I): (n, 2)."""
     radius = torch.sqrt(_uniform(n, generator))  # arc length grows like radius^2
     angle = 2 * math.pi * turns * radius
     return 2 * radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1) + noise * _normal(n, generator)
 
 
-def digits(generator=None):
+def digits(generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The 1797 handwritten digits that scikit-learn ships: (images, labels), (N, 1, 8, 8) and (N,) int64.
 
     In scikit-learn's order, or shuffled if a generator is given. Works offline.
@@ -76,7 +76,9 @@ def digits(generator=None):
     return images, labels
 
 
-def torchvision_images(name, root, train=True, download=False):
+def torchvision_images(
+    name: str, root: str | Path, train: bool = True, download: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A whole image set in memory: (images, labels), (N, C, H, W) float32 in [-1, 1] and (N,) int64.
 
     name: "MNIST", "FashionMNIST" or "CIFAR10". root: the folder in which torchvision keeps its files.

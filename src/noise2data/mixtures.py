@@ -13,17 +13,19 @@ dtype.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from noise2data.paths import per_sample, wide
+from noise2data.paths import Path, Time, per_sample, wide
 
 # Stands for the variance 0 of a point mass: squared distances over it stay finite in float64.
 _TINY = 1e-200
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class GaussianMixture:
     """sum_k weights[k] N(means[k], stds[k]^2 I) in d dimensions.
 
@@ -36,17 +38,21 @@ class GaussianMixture:
     weights: torch.Tensor
     stds: torch.Tensor
 
-    def __post_init__(self):
-        means = torch.as_tensor(self.means)
-        means = means if isinstance(self.means, torch.Tensor) else wide(self.means)
+    def __init__(
+        self,
+        means: torch.Tensor | Sequence[Any],
+        weights: torch.Tensor | Sequence[float],
+        stds: torch.Tensor | Sequence[float] | float,
+    ) -> None:
+        means = means if isinstance(means, torch.Tensor) else wide(means)
         if means.ndim != 2 or len(means) == 0 or not means.is_floating_point():
             raise ValueError(f"means has shape {tuple(means.shape)} and {means.dtype}; expected (K, d) floats")
-        weights = torch.as_tensor(self.weights, dtype=means.dtype, device=means.device)
+        weights = torch.as_tensor(weights, dtype=means.dtype, device=means.device)
         if weights.shape != means.shape[:1]:
             raise ValueError(f"weights has shape {tuple(weights.shape)}; expected one for each mean, ({len(means)},)")
         if not bool((weights > 0).all()) or abs(weights.sum().item() - 1) > 1e-5:
             raise ValueError(f"weights are {weights.tolist()}; expected positive numbers of sum 1")
-        stds = torch.as_tensor(self.stds, dtype=means.dtype, device=means.device)
+        stds = torch.as_tensor(stds, dtype=means.dtype, device=means.device)
         if stds.ndim > 1 or (stds.ndim == 1 and len(stds) != len(means)):
             raise ValueError(f"stds has shape {tuple(stds.shape)}; expected a number or ({len(means)},)")
         if not bool((stds >= 0).all() & stds.isfinite().all()):
@@ -54,7 +60,7 @@ class GaussianMixture:
         for name, value in (("means", means), ("weights", weights), ("stds", stds.expand(len(means)))):
             object.__setattr__(self, name, value)
 
-    def sample(self, n, generator=None):
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """n independent draws: (n, d), in the dtype and on the device of means. ValueError if n < 1."""
         if n < 1:
             raise ValueError(f"n is {n}; expected at least 1")
@@ -63,18 +69,18 @@ class GaussianMixture:
         noise = torch.randn(n, self.means.shape[1], generator=generator, device=device, dtype=self.means.dtype)
         return self.means[k] + self.stds[k, None] * noise.to(self.means.device)
 
-    def log_prob(self, x):
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
         """log p(x). x: (B, d); returns (B,). ValueError for a mixture with point masses."""
         offsets, variances = self._components(x)
         return torch.logsumexp(self._log_joint(offsets, self._density(variances)), 1).to(x.dtype)
 
-    def score(self, x):
+    def score(self, x: torch.Tensor) -> torch.Tensor:
         """grad log p = sum_k r_k(x) (m_k - x) / s_k^2. x: (B, d); returns (B, d). ValueError as log_prob."""
         offsets, variances = self._components(x)
         r = self._log_joint(offsets, self._density(variances)).softmax(1)
         return -torch.einsum("bk,bkd->bd", r / variances, offsets).to(x.dtype)
 
-    def marginal(self, t, path):
+    def marginal(self, t: Time, path: Path) -> "GaussianMixture":
         """The GaussianMixture of x_t at one time t, a number or 0-d tensor; ValueError for other shapes."""
         t = wide(t, self.means.device)
         if t.ndim:
@@ -82,7 +88,7 @@ class GaussianMixture:
         alpha, sigma = path.alpha(t).to(self.means), path.sigma(t).to(self.means)
         return GaussianMixture(alpha * self.means, self.weights, torch.hypot(alpha * self.stds, sigma))
 
-    def denoise(self, x, t, path):
+    def denoise(self, x: torch.Tensor, t: Time, path: Path) -> torch.Tensor:
         """E[x0 | x_t = x], the best denoiser there is: equation (1) averaged over r_k(x).
 
         x: (B, d). t: a number, 0-d or (B,) tensor. Returns x's shape and dtype, finite at both ends of the
@@ -92,7 +98,7 @@ class GaussianMixture:
         means = wide(self.means, x.device)
         return (r @ means + torch.einsum("bk,bkd->bd", r * gain, offsets)).to(x.dtype)
 
-    def velocity(self, x, t, path):
+    def velocity(self, x: torch.Tensor, t: Time, path: Path) -> torch.Tensor:
         """E[alpha' x0 + sigma' eps | x_t = x], the field whose ODE has the path's marginals (probability
         flow).
 
@@ -109,7 +115,7 @@ class GaussianMixture:
 
     # shapes inside: B samples, K components, d dimensions
 
-    def _components(self, x, alpha=1.0, sigma=0.0):
+    def _components(self, x: torch.Tensor, alpha: Time = 1.0, sigma: Time = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
         """x - alpha m_k, (B, K, d), and alpha^2 s_k^2 + sigma^2, (1 or B, K), in float64."""
         d = self.means.shape[1]
         if x.ndim != 2 or x.shape[1] != d or not x.is_floating_point():
@@ -118,7 +124,7 @@ class GaussianMixture:
         alpha, sigma = wide(alpha, x.device).reshape(-1, 1), wide(sigma, x.device).reshape(-1, 1)
         return x[:, None] - alpha[:, :, None] * means, alpha**2 * stds**2 + sigma**2
 
-    def _log_joint(self, offsets, variances):
+    def _log_joint(self, offsets: torch.Tensor, variances: torch.Tensor) -> torch.Tensor:
         """log(w_k N(x; alpha m_k, c_k I)), (B, K)."""
         d = offsets.shape[2]
         square = offsets.square().sum(2)
@@ -126,12 +132,12 @@ class GaussianMixture:
             wide(self.weights, offsets.device).log() - (square / variances + d * torch.log(2 * math.pi * variances)) / 2
         )
 
-    def _density(self, variances):
+    def _density(self, variances: torch.Tensor) -> torch.Tensor:
         if not bool((variances > 0).all()):
             raise ValueError("stds contains 0; a point mass has no density (take the marginal at some t > 0)")
         return variances
 
-    def _posterior(self, x, t, path):
+    def _posterior(self, x: torch.Tensor, t: Time, path: Path) -> tuple[torch.Tensor, ...]:
         """r (B, K), offsets (B, K, d), gain alpha s^2 / c and c (1 or B, K), and t in float64."""
         t = wide(t, x.device)
         per_sample(t, x)  # checks that t fits x
@@ -142,14 +148,14 @@ class GaussianMixture:
         return self._log_joint(offsets, variances).softmax(1), offsets, gain, variances, t
 
 
-def eight_gaussians(radius=2.0, std=0.2):
+def eight_gaussians(radius: float = 2.0, std: float = 0.2) -> GaussianMixture:
     """Eight equal Gaussians on a circle, in float64: the smallest data set on which modes can be lost."""
     angle = torch.arange(8, dtype=torch.float64) * math.pi / 4
     means = radius * torch.stack([angle.cos(), angle.sin()], 1)
     return GaussianMixture(means, torch.full((8,), 1 / 8, dtype=torch.float64), std)
 
 
-def two_moons_mixture(n=16, std=0.15):
+def two_moons_mixture(n: int = 16, std: float = 0.15) -> GaussianMixture:
     """Two interleaved half circles, each of n equal Gaussians, in float64: curved data, exact score."""
     angle = (torch.arange(n, dtype=torch.float64) + 0.5) / n * math.pi
     upper = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], 1)

@@ -5,10 +5,17 @@ its own.
 Steps may go backwards (dt < 0). All functions are differentiable in x and in whatever f contains.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 
+Time = float | torch.Tensor  # a number, or a tensor that f understands
+Field = Callable[[torch.Tensor, Time], torch.Tensor]  # f(x, t), like x
+Divergence = Callable[[torch.Tensor, Time], torch.Tensor]  # div f(x, t), (B,)
+Step = Callable[[Field, torch.Tensor, Time, Time], torch.Tensor]  # step(f, x, t, dt), like x
 
-def euler_step(f, x, t, dt):
+
+def euler_step(f: Field, x: torch.Tensor, t: Time, dt: Time) -> torch.Tensor:
     """x + dt f(x, t): global error O(dt). One call of f. Returns a tensor like x.
 
     Source: Hairer, Norsett and Wanner, "Solving Ordinary Differential Equations I", 1993, section II.1.
@@ -16,7 +23,7 @@ def euler_step(f, x, t, dt):
     return x + dt * f(x, t)
 
 
-def heun_step(f, x, t, dt):
+def heun_step(f: Field, x: torch.Tensor, t: Time, dt: Time) -> torch.Tensor:
     """The trapezoidal rule with Euler's guess of the end point: global error O(dt^2). Two calls of f.
 
     Source: Hairer, Norsett and Wanner, 1993, section II.1; algorithm 1 of Karras et al. (2022) in a
@@ -27,7 +34,7 @@ def heun_step(f, x, t, dt):
     return x + dt * (start + end) / 2
 
 
-def rk4_step(f, x, t, dt):
+def rk4_step(f: Field, x: torch.Tensor, t: Time, dt: Time) -> torch.Tensor:
     """The classical Runge-Kutta step: global error O(dt^4). Four calls of f.
 
     Source: Hairer, Norsett and Wanner, 1993, section II.1, table 1.2.
@@ -39,16 +46,16 @@ def rk4_step(f, x, t, dt):
     return x + dt * (k1 + 2 * k2 + 2 * k3 + k4) / 6
 
 
-def _grid(ts, x):
+def _grid(ts: Sequence[float] | torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """ts as a 1-D tensor on x's device; ValueError otherwise."""
-    keep = isinstance(ts, torch.Tensor) and ts.is_floating_point()
-    ts = torch.as_tensor(ts, device=x.device, dtype=ts.dtype if keep else x.dtype)
+    dtype = ts.dtype if isinstance(ts, torch.Tensor) and ts.is_floating_point() else x.dtype
+    ts = torch.as_tensor(ts, device=x.device, dtype=dtype)
     if ts.ndim != 1 or len(ts) == 0:
         raise ValueError(f"ts has shape {tuple(ts.shape)}; expected a 1-D sequence of at least one time")
     return ts
 
 
-def integrate(f, x, ts, step):
+def integrate(f: Field, x: torch.Tensor, ts: Sequence[float] | torch.Tensor, step: Step) -> torch.Tensor:
     """Follow dx/dt = f(x, t) from x at ts[0] through the times ts, one `step` for each interval.
 
     x: (B, ...). ts: (n,), increasing or decreasing, not necessarily uniform. step: euler_step, heun_step,
@@ -62,7 +69,9 @@ def integrate(f, x, ts, step):
     return torch.stack(rows)
 
 
-def integrate_log_density(f, divergence, x, ts):
+def integrate_log_density(
+    f: Field, divergence: Divergence, x: torch.Tensor, ts: Sequence[float] | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Carry samples and their log-density along the flow: d log p(x_t) / dt = -div f(x_t, t).
 
     One Heun step for each interval on the joint system (x, log p). divergence(x, t) returns (B,); for an
@@ -88,7 +97,7 @@ def integrate_log_density(f, divergence, x, ts):
     return x, delta
 
 
-def _evaluate(f, x, t):
+def _evaluate(f: Field, x: torch.Tensor, t: Time) -> tuple[torch.Tensor, torch.Tensor]:
     """(x, f(x, t)) with a graph between them, also under no_grad, and without touching the caller's x."""
     x = x if x.requires_grad else x.detach().requires_grad_()
     out = f(x, t)
@@ -97,7 +106,7 @@ def _evaluate(f, x, t):
     return x, out
 
 
-def divergence(f, x, t):
+def divergence(f: Field, x: torch.Tensor, t: Time) -> torch.Tensor:
     """Exact div f(x, t), the trace of each sample's Jacobian, by one backward pass for each dimension: (B,).
 
     x: (B, ...). Works under no_grad (the result then has no graph) and for constant f.
@@ -118,7 +127,7 @@ def divergence(f, x, t):
     return total
 
 
-def hutchinson(f, x, t, probe):
+def hutchinson(f: Field, x: torch.Tensor, t: Time, probe: torch.Tensor) -> torch.Tensor:
     """The estimate v^T J v of div f(x, t), one backward pass whatever the dimension: (B,).
 
     probe: v, like x, of mean 0 and covariance I. With v = +-1 (Rademacher) the estimate is exact for a
@@ -138,7 +147,7 @@ def hutchinson(f, x, t, probe):
         return (product * probe).flatten(1).sum(1)
 
 
-def observed_order(errors, step_sizes):
+def observed_order(errors: Sequence[float] | torch.Tensor, step_sizes: Sequence[float] | torch.Tensor) -> float:
     """The order of convergence: least-squares slope, with intercept, of log error on log step size. A float.
 
     errors, step_sizes: positive sequences or 1-D tensors of the same length >= 2; not all step sizes equal.

@@ -13,25 +13,29 @@ itself is:
 
 What measures the noise level, whatever the path's clock, is log_snr = log(alpha^2 / sigma^2) (natural
 logarithm, not halved; Kingma et al., "Variational Diffusion Models", 2021, section 3.2).
-
-The module also makes the discrete schedules of DDPM: float64 tensors ``abar`` of length T + 1 with
-abar[0] = 1, for which alpha = sqrt(abar[k]) and sigma = sqrt(1 - abar[k]).
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 
+from noise2data.schedules import check_schedule
+
 PREDICTIONS = ("eps", "x0", "v", "score", "velocity")
+
+Time = float | torch.Tensor  # a number, a 0-d or a (B,) tensor
+_P = TypeVar("_P", bound="Path")
 
 
 # Times ------------------------------------------------------------------------------------------------------
 
 
-def wide(value, device=None):
+def wide(value: Time | Sequence[Any], device: torch.device | str | None = None) -> torch.Tensor:
     """`value` (number, sequence or tensor) as a float64 tensor, in which coefficients are computed.
 
     A tensor keeps its device unless `device` is given. Apple's MPS has no float64 and gets float32.
@@ -41,7 +45,7 @@ def wide(value, device=None):
     return torch.as_tensor(value, dtype=dtype, device=device)
 
 
-def per_sample(t, x):
+def per_sample(t: Time, x: torch.Tensor) -> torch.Tensor:
     """Shape a time, or any coefficient, so that it multiplies `x` sample by sample.
 
     t: a number, a 0-d tensor or a (B,) tensor. x: (B, ...).
@@ -60,40 +64,47 @@ def per_sample(t, x):
     )
 
 
-def _times(t):
+def seen(bad: torch.Tensor) -> bool:
+    """Whether any entry of a mask is True: what a check of values may ask.
+
+    False where there is nothing to look at (under vmap and torch.compile) or looking would stall (on a GPU).
+    """
+    if bad.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(bad.any())
+    except RuntimeError:  # under vmap
+        return False
+
+
+def _times(t: Time) -> tuple[torch.Tensor, torch.dtype]:
     """t in float64, within [0, 1] (rounding forgiven), and the dtype in which to answer."""
-    floating = isinstance(t, torch.Tensor) and t.is_floating_point()
-    if isinstance(t, torch.Tensor) and t.ndim and not floating:
+    dtype = t.dtype if isinstance(t, torch.Tensor) and t.is_floating_point() else torch.float64
+    if isinstance(t, torch.Tensor) and t.ndim and not t.is_floating_point():
         raise ValueError(f"t is a tensor of {t.dtype}; expected times in [0, 1] as floats (step k is k / T)")
-    dtype = t.dtype if floating else torch.float64
     t = wide(t)
-    if t.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere looking at values would stall
-        outside = ~((t >= -1e-6) & (t <= 1 + 1e-6))
-        try:
-            bad = t[outside].tolist() if outside.any() else []
-        except RuntimeError:  # under vmap there is no value to look at
-            bad = []
-        if bad:
-            raise ValueError(f"t contains {bad[0]:g}; expected times in [0, 1] (step k is k / T)")
+    outside = ~((t >= -1e-6) & (t <= 1 + 1e-6))
+    if seen(outside):
+        raise ValueError(f"t contains {t[outside][0].item():g}; expected times in [0, 1] (step k is k / T)")
     return t.clamp(0.0, 1.0), dtype
 
 
-def _of_time(method):
+def _of_time(method: Callable[[_P, torch.Tensor], torch.Tensor]) -> Callable[[_P, Time], torch.Tensor]:
     """Let a schedule see float64 times in [0, 1]; its answer gets the dtype of t."""
 
     @wraps(method)
-    def wrapped(self, t):
+    def wrapped(self: _P, t: Time) -> torch.Tensor:
         t, dtype = _times(t)
         return method(self, t).to(dtype)
 
     return wrapped
 
 
-def _of_level(method):
+def _of_level(method: Callable[[_P, torch.Tensor], torch.Tensor]) -> Callable[[_P, Time], torch.Tensor]:
     """The same for functions of log_snr. They answer with a time, which is kept in [0, 1]."""
 
     @wraps(method)
-    def wrapped(self, l):  # noqa: E741
+    def wrapped(self: _P, l: Time) -> torch.Tensor:  # noqa: E741
         dtype = l.dtype if isinstance(l, torch.Tensor) and l.is_floating_point() else torch.float64
         return method(self, wide(l)).clamp(0.0, 1.0).to(dtype)
 
@@ -111,36 +122,36 @@ class Path(ABC):
     """
 
     @abstractmethod
-    def alpha(self, t):
+    def alpha(self, t: Time) -> torch.Tensor:
         """The factor of the data in x_t."""
 
     @abstractmethod
-    def sigma(self, t):
+    def sigma(self, t: Time) -> torch.Tensor:
         """The factor, a standard deviation, of the noise in x_t."""
 
     @abstractmethod
-    def dalpha(self, t):
+    def dalpha(self, t: Time) -> torch.Tensor:
         """d alpha / dt."""
 
     @abstractmethod
-    def dsigma(self, t):
+    def dsigma(self, t: Time) -> torch.Tensor:
         """d sigma / dt. Infinite at t = 0 where sigma starts like sqrt(t)."""
 
     @abstractmethod
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: Time) -> torch.Tensor:  # noqa: E741
         """The time at which log_snr equals `l`; levels that the path never reaches give its nearest end."""
 
     @_of_time
-    def dvariance(self, t):
+    def dvariance(self, t: torch.Tensor) -> torch.Tensor:
         """d sigma^2 / dt = 2 sigma sigma', which stays finite where dsigma does not."""
         return 2 * self.sigma(t) * self.dsigma(t)
 
     @_of_time
-    def log_snr(self, t):
+    def log_snr(self, t: torch.Tensor) -> torch.Tensor:
         """log(alpha^2 / sigma^2); +inf where sigma = 0 and -inf where alpha = 0."""
         return 2 * (self.alpha(t).log() - self.sigma(t).log())
 
-    def mix(self, x0, eps, t):
+    def mix(self, x0: torch.Tensor, eps: torch.Tensor, t: Time) -> torch.Tensor:
         """x_t of equation (1). x0, eps: (B, ...), alike. Returns x0's shape, dtype and device.
 
         Raises ValueError if the shapes of x0 and eps differ or t fits neither a number nor the batch.
@@ -149,7 +160,7 @@ class Path(ABC):
         t = wide(t)
         return per_sample(self.alpha(t), x0) * x0 + per_sample(self.sigma(t), x0) * eps
 
-    def convert(self, pred, x, t, source, target):
+    def convert(self, pred: torch.Tensor, x: torch.Tensor, t: Time, source: str, target: str) -> torch.Tensor:
         """Turn a prediction at (x, t) into another: "eps", "x0", "v", "score" or "velocity".
 
         pred, x: (B, ...), alike; x is x_t. Returns pred's shape and dtype, without clipping.
@@ -182,7 +193,7 @@ class Path(ABC):
         of_pred = (to_q * alpha - to_p * sigma) / determinant
         return (per_sample(of_x, x) * x + per_sample(of_pred, pred) * pred).to(pred.dtype)
 
-    def _row(self, name, t):
+    def _row(self, name: str, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(p, q) such that the named prediction is p * x0 + q * eps: equation (2)."""
         zero, one = torch.zeros_like(t), torch.ones_like(t)
         if name == "eps":
@@ -194,7 +205,7 @@ class Path(ABC):
         return self.dalpha(t), self.dsigma(t)
 
 
-def _same_shape(name, value, other_name, other):
+def _same_shape(name: str, value: torch.Tensor, other_name: str, other: torch.Tensor) -> None:
     if value.shape != other.shape:
         raise ValueError(f"{name} has shape {tuple(value.shape)}; expected {other_name}'s, {tuple(other.shape)}")
 
@@ -203,11 +214,11 @@ class VariancePreserving(Path):
     """Paths with alpha^2 + sigma^2 = 1: sigma' follows from alpha'."""
 
     @_of_time
-    def dsigma(self, t):
+    def dsigma(self, t: torch.Tensor) -> torch.Tensor:
         return self.dvariance(t) / (2 * self.sigma(t))
 
     @_of_time
-    def dvariance(self, t):
+    def dvariance(self, t: torch.Tensor) -> torch.Tensor:
         return -2 * self.alpha(t) * self.dalpha(t)
 
 
@@ -223,39 +234,39 @@ class VPLinear(VariancePreserving):
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max < math.inf:
             raise ValueError(
                 f"beta_min, beta_max are {self.beta_min}, {self.beta_max}; expected 0 < beta_min <= beta_max"
             )
 
     @_of_time
-    def beta(self, t):
+    def beta(self, t: torch.Tensor) -> torch.Tensor:
         """The rate beta(t) of the forward SDE dx = -beta/2 x dt + sqrt(beta) dW."""
         return self.beta_min + (self.beta_max - self.beta_min) * t
 
-    def _integral(self, t):
+    def _integral(self, t: torch.Tensor) -> torch.Tensor:
         return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
 
     @_of_time
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return torch.exp(-self._integral(t) / 2)
 
     @_of_time
-    def sigma(self, t):
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return torch.sqrt(-torch.expm1(-self._integral(t)))
 
     @_of_time
-    def dalpha(self, t):
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
         return -self.beta(t) * self.alpha(t) / 2
 
     @_of_time
-    def log_snr(self, t):
+    def log_snr(self, t: torch.Tensor) -> torch.Tensor:
         integral = self._integral(t)
         return -integral - torch.log(-torch.expm1(-integral))
 
     @_of_level
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
         integral = torch.nn.functional.softplus(-l)
         # The root of the quadratic in the form that does not cancel, and that allows beta_min = beta_max.
         root = torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * integral)
@@ -274,37 +285,37 @@ class VPCosine(VariancePreserving):
 
     s: float = 0.008
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.s < math.inf:
             raise ValueError(f"s is {self.s}; expected a number >= 0")
 
     @property
-    def _a(self):
+    def _a(self) -> float:
         return math.pi / 2 / (1 + self.s)
 
     @_of_time
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return torch.sin(self._a * (1 - t)) / math.sin(self._a)
 
     @_of_time
-    def sigma(self, t):
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
         if self.s == 0:
             return torch.sin(math.pi / 2 * t)
         # sin^2 a - sin^2 b = sin(a + b) sin(a - b) avoids the cancellation of 1 - alpha^2 near t = 0.
         return torch.sqrt(torch.sin(self._a * (2 - t)) * torch.sin(self._a * t)) / math.sin(self._a)
 
     @_of_time
-    def dalpha(self, t):
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
         return -self._a * torch.cos(self._a * (1 - t)) / math.sin(self._a)
 
     @_of_time
-    def dsigma(self, t):
+    def dsigma(self, t: torch.Tensor) -> torch.Tensor:
         if self.s == 0:
             return math.pi / 2 * torch.cos(math.pi / 2 * t)
         return super().dsigma(t)
 
     @_of_level
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
         # Near t = 0 the arcsine alone loses digits; its cosine^2 is cos^2 a + sigma^2 sin^2 a, a sum.
         sine = torch.sigmoid(l).sqrt() * math.sin(self._a)
         cosine = torch.sqrt(math.cos(self._a) ** 2 + torch.sigmoid(-l) * math.sin(self._a) ** 2)
@@ -323,35 +334,71 @@ class VE(Path):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(
                 f"sigma_min, sigma_max are {self.sigma_min}, {self.sigma_max}; expected 0 < sigma_min < sigma_max"
             )
 
     @property
-    def _rate(self):
+    def _rate(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
 
     @_of_time
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(t)
 
     @_of_time
-    def sigma(self, t):
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return self.sigma_min ** (1 - t) * self.sigma_max**t
 
     @_of_time
-    def dalpha(self, t):
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(t)
 
     @_of_time
-    def dsigma(self, t):
+    def dsigma(self, t: torch.Tensor) -> torch.Tensor:
         return self._rate * self.sigma(t)
 
     @_of_level
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
         return (-l / 2 - math.log(self.sigma_min)) / self._rate
+
+
+@dataclass(frozen=True)
+class EDM(Path):
+    """alpha = 1 and sigma = sigma_max * t: the noise level itself is the clock, from exactly 0.
+
+    sigma_max: the noise's standard deviation at t = 1, > 0.
+    Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022, section 3, which
+    argues for sigma(t) = t. The spacing of their steps is a grid, on this path or any other.
+    """
+
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_max < math.inf:
+            raise ValueError(f"sigma_max is {self.sigma_max}; expected a number > 0")
+
+    @_of_time
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.ones_like(t)
+
+    @_of_time
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
+        return self.sigma_max * t
+
+    @_of_time
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(t)
+
+    @_of_time
+    def dsigma(self, t: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(t, self.sigma_max)
+
+    @_of_level
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
+        return torch.exp(-l / 2) / self.sigma_max
 
 
 @dataclass(frozen=True)
@@ -364,23 +411,23 @@ class Linear(Path):
     """
 
     @_of_time
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         return 1 - t
 
     @_of_time
-    def sigma(self, t):
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
         return t
 
     @_of_time
-    def dalpha(self, t):
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
         return -torch.ones_like(t)
 
     @_of_time
-    def dsigma(self, t):
+    def dsigma(self, t: torch.Tensor) -> torch.Tensor:
         return torch.ones_like(t)
 
     @_of_level
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
         return torch.sigmoid(-l / 2)
 
 
@@ -397,18 +444,18 @@ class Discrete(VariancePreserving):
 
     abar: torch.Tensor
 
-    def __post_init__(self):
-        object.__setattr__(self, "abar", wide(_checked(self.abar)))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "abar", wide(check_schedule(self.abar)))
         if not bool((self.abar.diff() < 0).all()):
             k = int((self.abar.diff() >= 0).nonzero()[0]) + 1
             raise ValueError(f"abar does not fall at step {k}; expected a strictly decreasing schedule")
 
     @property
-    def T(self):
+    def T(self) -> int:
         """The number of steps."""
         return len(self.abar) - 1
 
-    def _interval(self, t):
+    def _interval(self, t: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Of each time's interval: the place u in it, abar and log_snr at both ends, and whose rule holds."""
         abar = self.abar.to(t)
         levels = torch.logit(abar).clamp(-700, 700)  # the infinite ones are not used, but must not make NaN
@@ -417,21 +464,21 @@ class Discrete(VariancePreserving):
         return t * self.T - k, abar[k], abar[k + 1], levels[k], levels[k + 1], (k == 0) & ~last, last
 
     @_of_time
-    def alpha(self, t):
+    def alpha(self, t: torch.Tensor) -> torch.Tensor:
         u, left, right, level, next_level, first, last = self._interval(t)
         line = torch.sigmoid(torch.lerp(level, next_level, u)).sqrt()
         alpha = torch.where(first, torch.sqrt(1 - first * u * (1 - right)), line)
         return torch.where(last, left.sqrt() * (1 - u), alpha)
 
     @_of_time
-    def sigma(self, t):
+    def sigma(self, t: torch.Tensor) -> torch.Tensor:
         u, left, right, level, next_level, first, last = self._interval(t)
         variance = torch.sigmoid(-torch.lerp(level, next_level, u))
         variance = torch.where(first, u * (1 - right), variance)
         return torch.where(last, 1 - left * (1 - u) ** 2, variance).sqrt()
 
     @_of_time
-    def dalpha(self, t):
+    def dalpha(self, t: torch.Tensor) -> torch.Tensor:
         _, left, right, level, next_level, first, last = self._interval(t)
         alpha = self.alpha(t)
         dalpha = alpha * self.sigma(t) ** 2 * (next_level - level) / 2
@@ -439,7 +486,7 @@ class Discrete(VariancePreserving):
         return self.T * torch.where(last, -left.sqrt(), dalpha)
 
     @_of_level
-    def inverse_log_snr(self, l):  # noqa: E741
+    def inverse_log_snr(self, l: torch.Tensor) -> torch.Tensor:  # noqa: E741
         abar = self.abar.to(l)
         levels = torch.logit(abar)
         k = torch.searchsorted(-levels, -l, right=True).sub(1).clamp(0, self.T - 1)
@@ -447,94 +494,3 @@ class Discrete(VariancePreserving):
         u = torch.where(k == 0, torch.sigmoid(-l) / (1 - abar[1]), u)
         u = torch.where(abar[k + 1] == 0, 1 - torch.sqrt(torch.sigmoid(l) / abar[k]), u)
         return (k + u.clamp(0.0, 1.0)) / self.T
-
-
-# Discrete schedules -----------------------------------------------------------------------------------------
-
-
-def _checked(abar):
-    """abar as a tensor; ValueError unless it is 1-D, of length T + 1 >= 2, in [0, 1], and starts with 1."""
-    abar = torch.as_tensor(abar)
-    if abar.ndim != 1 or len(abar) < 2 or not abar.is_floating_point():
-        raise ValueError(f"abar has shape {tuple(abar.shape)} and {abar.dtype}; expected T + 1 >= 2 floats")
-    if abar[0] != 1 or not bool(((abar >= 0) & (abar <= 1)).all()):
-        raise ValueError(
-            f"abar runs from {abar[0].item():g} to {abar[-1].item():g}; "
-            "expected values in [0, 1] that start with abar[0] = 1 (the clean data)"
-        )
-    return abar
-
-
-def _steps(T):
-    if not isinstance(T, int) or T < 1:
-        raise ValueError(f"T is {T!r}; expected a whole number of steps >= 1")
-    return T
-
-
-def _alpha_bar(betas):
-    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
-
-
-def linear_alpha_bar(T, beta_start=1e-4, beta_end=0.02):
-    """abar of T equally spaced betas, both ends included: (T + 1,) float64, abar[0] = 1.
-
-    The betas are those of T = 1000 and are not rescaled with T: a short schedule ends far from noise.
-    Raises ValueError unless T >= 1 and 0 < beta < 1 at both ends.
-    Source: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", 2020, section 4.
-    """
-    for name, beta in (("beta_start", beta_start), ("beta_end", beta_end)):
-        if not 0 < beta < 1:
-            raise ValueError(f"{name} is {beta}; expected a number between 0 and 1")
-    return _alpha_bar(torch.linspace(beta_start, beta_end, _steps(T), dtype=torch.float64))
-
-
-def cosine_alpha_bar(T, s=0.008, max_beta=0.999):
-    """abar of beta_k = min(1 - f(k) / f(k - 1), max_beta), f(k) = cos^2((k/T + s) / (1 + s) * pi/2): (T + 1,)
-    float64.
-
-    Without the clip the last beta would be 1 and abar[T] exactly 0.
-    Raises ValueError unless T >= 1, s >= 0 and 0 < max_beta <= 1.
-    Source: Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021, equation (17).
-    """
-    if not s >= 0:
-        raise ValueError(f"s is {s}; expected a number >= 0")
-    if not 0 < max_beta <= 1:
-        raise ValueError(f"max_beta is {max_beta}; expected a number in (0, 1]")
-    k = torch.arange(_steps(T) + 1, dtype=torch.float64)
-    f = torch.cos((k / T + s) / (1 + s) * math.pi / 2) ** 2
-    return _alpha_bar((1 - f[1:] / f[:-1]).clamp(max=max_beta))
-
-
-def betas_from_alpha_bar(abar):
-    """beta_k = 1 - abar[k] / abar[k - 1], k = 1..T: (T,) in abar's dtype; betas[i] takes step i to i + 1.
-
-    Raises ValueError if abar is no schedule, or is 0 before its last entry.
-    """
-    abar = _checked(abar)
-    if bool((abar[:-1] == 0).any()):
-        raise ValueError("abar is 0 before its last entry; the next beta would be 0 / 0")
-    return 1 - abar[1:] / abar[:-1]
-
-
-def rescale_zero_terminal_snr(abar):
-    """Shift and stretch sqrt(abar) linearly so that abar[0] stays exactly 1 and abar[T] becomes exactly 0.
-
-    abar: (T + 1,). Returns the same shape and dtype. Raises ValueError if abar is no schedule, or abar[T] =
-    1.
-    Source: Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", 2024, algorithm 1. The
-    paper, whose arrays start at the first noisy step, keeps that one (our entry 1); we keep the clean entry
-    0.
-    """
-    root = _checked(abar).sqrt()
-    if root[-1] == 1:
-        raise ValueError("abar[-1] is 1; a schedule without noise cannot be rescaled")
-    return ((root - root[-1]) / (1 - root[-1])) ** 2
-
-
-def log_snr_of(abar):
-    """log(abar / (1 - abar)), natural and not halved: abar's shape and dtype, +inf at step 0, -inf where abar
-    = 0.
-
-    Raises ValueError if abar is no schedule.
-    """
-    return torch.logit(_checked(abar))

@@ -5,6 +5,8 @@ background and mid-grey text, so that one file is legible on a white and on a da
 ipywidgets are imported by the functions that use them.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import html
@@ -13,9 +15,22 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable, Sequence
 from string import Template
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    import ipywidgets
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from noise2data.odes import Field
+
+Draw = Callable[..., object]  # draw(ax, **values)
+Size = tuple[float, float]  # inches
 
 PALETTE = {
     "data": "#0072B2",
@@ -26,7 +41,7 @@ PALETTE = {
 }
 
 
-def style():
+def style() -> None:
     """Set matplotlib's defaults for the rest of the session: palette, grey text and axes, no background."""
     import matplotlib.pyplot as plt
     from cycler import cycler
@@ -60,11 +75,11 @@ def style():
     )
 
 
-def _array(x):
+def _array(x: Any) -> Any:
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
 
 
-def _axes(ax, square=True):
+def _axes(ax: Axes | None, square: bool = True) -> Axes:
     import matplotlib.pyplot as plt
 
     if ax is None:
@@ -72,7 +87,12 @@ def _axes(ax, square=True):
     return ax
 
 
-def show_images(batch, ax=None, ncols=None, titles=None):
+def show_images(
+    batch: torch.Tensor | np.ndarray,
+    ax: Axes | None = None,
+    ncols: int | None = None,
+    titles: Sequence[str] | None = None,
+) -> Axes:
     """A grid of images on one axes. batch: (B, C, H, W) in [-1, 1], C = 1 or 3 (values outside are clipped).
 
     ncols: images per row, by default about as many as rows. titles: one short string for each image.
@@ -111,25 +131,40 @@ def show_images(batch, ax=None, ncols=None, titles=None):
     return ax
 
 
-def plot_points(x, ax=None, color=PALETTE["data"], label=None, limit=None, **scatter):
+def plot_points(
+    x: torch.Tensor | np.ndarray,
+    ax: Axes | None = None,
+    color: str = PALETTE["data"],
+    label: str | None = None,
+    limit: float | None = None,
+    **scatter: Any,
+) -> Axes:
     """Scatter (n, 2) points on square axes. limit: axes from -limit to limit. Returns the axes."""
     ax = _axes(ax)
     x = _array(x)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"x has shape {tuple(x.shape)}; expected (n, 2)")
-    ax.scatter(x[:, 0], x[:, 1], **{"s": 6, "alpha": 0.9, "linewidths": 0, "color": color, "label": label} | scatter)
+    defaults: dict[str, Any] = {"s": 6, "alpha": 0.9, "linewidths": 0, "color": color, "label": label}
+    ax.scatter(x[:, 0], x[:, 1], **defaults | scatter)
     _square(ax, limit)
     return ax
 
 
-def _square(ax, limit):
+def _square(ax: Axes, limit: float | None) -> None:
     ax.set_aspect("equal")
     if limit is not None:
         ax.set_xlim(-limit, limit)
         ax.set_ylim(-limit, limit)
 
 
-def plot_trajectories(trajectory, ts=None, ax=None, color=PALETTE["neutral"], limit=None, **line):
+def plot_trajectories(
+    trajectory: torch.Tensor | np.ndarray,
+    ts: torch.Tensor | np.ndarray | Sequence[float] | None = None,
+    ax: Axes | None = None,
+    color: str = PALETTE["neutral"],
+    limit: float | None = None,
+    **line: Any,
+) -> Axes:
     """Paths of samples. trajectory: (n, B, d), as from odes.integrate.
 
     d = 2: curves in the plane, a noise-coloured dot where they start and a data-coloured one where they end.
@@ -138,7 +173,8 @@ def plot_trajectories(trajectory, ts=None, ax=None, color=PALETTE["neutral"], li
     path = _array(trajectory)
     if path.ndim != 3 or path.shape[2] not in (1, 2):
         raise ValueError(f"trajectory has shape {tuple(path.shape)}; expected (n, B, 1) or (n, B, 2)")
-    line = {"color": color, "linewidth": 0.9, "alpha": 0.8} | line
+    defaults: dict[str, Any] = {"color": color, "linewidth": 0.9, "alpha": 0.8}
+    line = defaults | line
     if path.shape[2] == 1:
         if ts is None or len(ts) != len(path):
             raise ValueError(f"ts is {ts}; expected the {len(path)} times of a trajectory in one dimension")
@@ -154,14 +190,23 @@ def plot_trajectories(trajectory, ts=None, ax=None, color=PALETTE["neutral"], li
     return ax
 
 
-def vector_field(f, t=0.0, ax=None, limit=3.0, n=17, color=PALETTE["neutral"], **quiver):
+def vector_field(
+    f: Field,
+    t: float = 0.0,
+    ax: Axes | None = None,
+    limit: float = 3.0,
+    n: int = 17,
+    color: str = PALETTE["neutral"],
+    **quiver: Any,
+) -> Axes:
     """Arrows of f(x, t) -> (B, 2) on an n x n grid over [-limit, limit]^2, at one time. Returns the axes."""
     ax = _axes(ax)
     side = torch.linspace(-limit, limit, n)
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
         arrows = _array(f(grid, t))
-    ax.quiver(*_array(grid).T, arrows[:, 0], arrows[:, 1], **{"color": color, "alpha": 0.9, "width": 0.004} | quiver)
+    defaults: dict[str, Any] = {"color": color, "alpha": 0.9, "width": 0.004}
+    ax.quiver(*_array(grid).T, arrows[:, 0], arrows[:, 1], **defaults | quiver)
     _square(ax, limit)
     return ax
 
@@ -169,7 +214,7 @@ def vector_field(f, t=0.0, ax=None, limit=3.0, n=17, color=PALETTE["neutral"], *
 # Moving and interactive pictures ----------------------------------------------------------------------------
 
 
-def _png(figure, dpi, colours=None):
+def _png(figure: Figure, dpi: float, colours: int | None = None) -> bytes:
     """A figure as PNG bytes; with `colours`, reduced to a palette, which makes frames three times smaller."""
     from PIL import Image
 
@@ -182,7 +227,7 @@ def _png(figure, dpi, colours=None):
     return reduced.getvalue()
 
 
-def _picture(draw, settings, figsize):
+def _picture(draw: Draw, settings: list[dict[str, Any]], figsize: Size) -> Figure:
     """draw(ax, **values) for each of the settings, side by side, on a figure of its own.
 
     It is not one of pyplot's figures, so that a notebook does not show it a second time.
@@ -199,23 +244,23 @@ def _picture(draw, settings, figsize):
     return figure
 
 
-def _caption(values):
+def _caption(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} = {_text(value)}" for name, value in values.items())
 
 
-def _text(value):
+def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _choices(name, values):
+def _choices(name: str, values: Any) -> list[Any]:
     """The values of a control as a list of Python numbers or strings."""
-    values = values.tolist() if hasattr(values, "tolist") else list(values)
-    if not values:
+    choices: list[Any] = values.tolist() if hasattr(values, "tolist") else list(values)
+    if not choices:
         raise ValueError(f"{name} is empty; expected at least one value")
-    return values
+    return choices
 
 
-def _spread(values, n):
+def _spread(values: list[Any], n: int) -> list[Any]:
     """At most n of the values, evenly spaced, with both ends."""
     n = min(n, len(values))
     return [values[round(i * (len(values) - 1) / max(1, n - 1))] for i in range(n)]
@@ -224,11 +269,11 @@ def _spread(values, n):
 class _Output:
     """What a notebook shows: of the given forms (MIME type -> content) the richest that it can."""
 
-    def __init__(self, forms, widget=None):
+    def __init__(self, forms: dict[str, Any], widget: ipywidgets.Widget | None = None) -> None:
         self.forms = forms
         self.widget = widget
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self.forms
 
 
@@ -275,7 +320,16 @@ document.querySelectorAll('[data-film="$key"]:not([data-ready])').forEach(film =
 </div>""")
 
 
-def animate(draw, *, figsize=(4.0, 4.0), interval=100, dpi=72, alt=None, max_bytes=1_000_000, **frames):
+def animate(
+    draw: Draw,
+    *,
+    figsize: Size = (4.0, 4.0),
+    interval: int = 100,
+    dpi: float = 72,
+    alt: str | None = None,
+    max_bytes: int = 1_000_000,
+    **frames: Any,
+) -> _Output:
     """A short film with a play button and a slider, in one piece of HTML that needs no other file or host.
 
     draw(ax, name=value) draws one frame on empty axes and sets their limits, so that frames agree. The one
@@ -314,7 +368,7 @@ def animate(draw, *, figsize=(4.0, 4.0), interval=100, dpi=72, alt=None, max_byt
     return _Output({"text/html": page, "image/png": base64.b64encode(strip).decode(), "text/plain": alt})
 
 
-def widgets_available():
+def widgets_available() -> bool:
     """Whether somebody can move a slider: this is a notebook's kernel, and a page is attached to it.
 
     True in JupyterLab and Notebook (whose server names the session to the kernel), Colab and VS Code; False
@@ -333,7 +387,16 @@ def widgets_available():
     return "google.colab" in sys.modules or any(os.environ.get(k) for k in ("JPY_SESSION_NAME", "VSCODE_PID"))
 
 
-def slider(draw, *, figsize=(5.0, 3.6), dpi=100, start=None, alt=None, panels=4, **controls):
+def slider(
+    draw: Draw,
+    *,
+    figsize: Size = (5.0, 3.6),
+    dpi: float = 100,
+    start: dict[str, Any] | None = None,
+    alt: str | None = None,
+    panels: int = 4,
+    **controls: Any,
+) -> _Output:
     """A picture with controls under the reader's hand, or a static one where nobody can move them.
 
     draw(ax, **values) draws the picture on empty axes, one value for each control. Each further keyword is a
@@ -365,11 +428,13 @@ def slider(draw, *, figsize=(5.0, 3.6), dpi=100, start=None, alt=None, panels=4,
     return _Output(widget._repr_mimebundle_() | forms, widget)
 
 
-def _controls(draw, choices, values, figsize, dpi):
+def _controls(
+    draw: Draw, choices: dict[str, list[Any]], values: dict[str, Any], figsize: Size, dpi: float
+) -> ipywidgets.VBox:
     """The widget of `slider`: controls above a picture, below which an error in draw is shown."""
     import ipywidgets
 
-    def control(name, options):
+    def control(name: str, options: list[Any]) -> ipywidgets.Widget:
         labelled = [(_text(value), value) for value in options]
         make = ipywidgets.Dropdown if isinstance(options[0], str) else ipywidgets.SelectionSlider
         return make(options=labelled, value=values[name], description=name)
@@ -380,7 +445,7 @@ def _controls(draw, choices, values, figsize, dpi):
     picture = ipywidgets.Image(format="png", layout=layout)
     message = ipywidgets.HTML()
 
-    def redraw(_=None):
+    def redraw(_: Any = None) -> None:
         try:
             picture.value = _png(_picture(draw, [{name: box.value for name, box in boxes.items()}], figsize), dpi)
             message.value = ""

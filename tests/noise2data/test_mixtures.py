@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from noise2data.mixtures import GaussianMixture, eight_gaussians, two_moons_mixture
-from noise2data.paths import VE, Discrete, Linear, VPCosine, VPLinear, cosine_alpha_bar
+from noise2data.paths import VE, Discrete, Linear, VPCosine, VPLinear
+from noise2data.schedules import cosine_alpha_bar
 
 F64 = torch.float64
 PATHS = {

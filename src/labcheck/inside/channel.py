@@ -7,11 +7,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from labcheck.inside.wire import MAX_MESSAGE, WireError
 
 _LENGTH = struct.Struct("!Q")
 _GLANCE = 0.05  # seconds between two looks at a watch
+_Watch = Callable[[], None]
+_T = TypeVar("_T")
 
 
 class Closed(ConnectionError):
@@ -25,11 +28,11 @@ class Channel:
         sock: a connected stream socket; the channel owns it.
     """
 
-    def __init__(self, sock: socket.socket):
+    def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._next_look = 0.0
 
-    def send(self, data: bytes, seconds: float, watch: Callable[[], None] | None = None) -> None:
+    def send(self, data: bytes, seconds: float, watch: _Watch | None = None) -> None:
         """Send one message.
 
         Args:
@@ -44,9 +47,9 @@ class Channel:
         deadline = time.monotonic() + seconds
         view = memoryview(_LENGTH.pack(len(data)) + data)
         while view:
-            view = view[self._when_ready(deadline, watch, lambda rest=view: self.sock.send(rest)) :]
+            view = view[self._when_ready(deadline, watch, functools.partial(self.sock.send, view)) :]
 
-    def receive(self, seconds: float, watch: Callable[[], None] | None = None) -> bytes:
+    def receive(self, seconds: float, watch: _Watch | None = None) -> bytes:
         """Receive one message.
 
         Args:
@@ -80,23 +83,23 @@ class Channel:
         """Close the socket."""
         self.sock.close()
 
-    def _message(self, length, deadline, watch):
+    def _message(self, length: bytes, deadline: float, watch: _Watch | None) -> bytes:
         (count,) = _LENGTH.unpack(length)
         if count > MAX_MESSAGE:
             raise WireError(f"a message of {count:,} bytes; at most {MAX_MESSAGE:,} may be sent")
         return self._exactly(count, deadline, watch)
 
-    def _exactly(self, count, deadline, watch):
+    def _exactly(self, count: int, deadline: float, watch: _Watch | None) -> bytes:
         parts = bytearray()
         while len(parts) < count:
             wanted = min(count - len(parts), 2**20)
-            part = self._when_ready(deadline, watch, lambda wanted=wanted: self.sock.recv(wanted))
+            part = self._when_ready(deadline, watch, functools.partial(self.sock.recv, wanted))
             if not part:
                 raise Closed("the other side closed the connection")
             parts += part
         return bytes(parts)
 
-    def _when_ready(self, deadline, watch, act):
+    def _when_ready(self, deadline: float, watch: _Watch | None, act: Callable[[], _T]) -> _T:
         """Act once the socket is ready; look at the watch now and then, also where the other side keeps us busy."""
         while (now := time.monotonic()) < deadline:
             if watch is not None and now >= self._next_look:

@@ -19,6 +19,8 @@ import os
 import signal
 import socket
 import sys
+import types
+from collections.abc import Sequence
 
 import torch
 
@@ -28,7 +30,7 @@ from labcheck.inside.keeper import keep
 from labcheck.inside.memory import use_huge_pages
 from labcheck.inside.session import Session
 from labcheck.inside.stage import seed_all
-from labcheck.inside.wire import OPEN, pack, unpack
+from labcheck.inside.wire import OPEN, Message, pack, unpack
 
 _FOREVER = 24 * 3600.0  # the judge may take as long as it likes between two messages
 
@@ -40,11 +42,11 @@ class ForbiddenImport(ImportError):
 class _Refuse:
     """An import hook that names the forbidden module, where a plain import error would puzzle."""
 
-    def __init__(self, forbidden, lab):
+    def __init__(self, forbidden: list[str], lab: str) -> None:
         self.forbidden = forbidden
         self.lab = lab
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None) -> None:
         if any(name == module or name.startswith(module + ".") for module in self.forbidden):
             raise ForbiddenImport(f"imports {name}, which is not available while {self.lab} is graded", name=name)
         return None
@@ -71,7 +73,7 @@ def main() -> None:
                 keep(judge, config)
 
 
-def _warm(config) -> None:
+def _warm(config: Message) -> None:
     """Import what every submission needs, once, and go once through what every check does."""
     torch.set_num_threads(1)  # a fork keeps only the thread that forks
     for name in [*config["warm"], *([config["fixtures"]] if config["fixtures"] else [])]:

@@ -12,7 +12,7 @@ from labcheck.inside import walls
 from labcheck.inside.channel import Channel, Closed
 from labcheck.inside.limits import Exceeded, Watch
 from labcheck.inside.stage import be_stage, ended
-from labcheck.inside.wire import CLOSE, END, WireError, pack, unpack
+from labcheck.inside.wire import CLOSE, END, Message, WireError, pack, unpack
 
 _FOREVER = 24 * 3600.0  # the judge may take as long as it likes between two messages
 _GRACE = 2.0  # seconds for a check that is over to be gone
@@ -20,7 +20,7 @@ _PROBLEMS = 100  # that are passed on
 _NAME = 200  # characters of a cell's name
 
 
-def keep(judge: Channel, config) -> None:
+def keep(judge: Channel, config: Message) -> None:
     """Serve one submission: load its cells, run its checks, until the judge closes it."""
     stage = _Stage(config)
     if config["walls"] != "none":
@@ -38,7 +38,7 @@ def keep(judge: Channel, config) -> None:
         stage.kill()
 
 
-def _serve_check(judge, stage, message) -> bytes:
+def _serve_check(judge: Channel, stage: _Stage, message: Message) -> bytes:
     """Pass messages both ways until the judge ends the check, or the submission; the message that did."""
     stage.begin(message)
     while (request := judge.receive(_FOREVER, stage.look)) not in (END, CLOSE):
@@ -54,14 +54,17 @@ class _Stage:
     or flood at any point.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Message) -> None:
         self.config = config
         self.watch = Watch() if config["walls"] != "none" else None
-        self.pid = self.submission = self.channel = self.check = None
+        self.submission: Message = {}
+        self.pid: int | None = None
+        self.channel: Channel | None = None  # to the stage, while there is one
+        self.check: Channel | None = None
         self.ended = ""  # why the check cannot go on
         self.left = 0.0  # seconds of waiting for it
 
-    def load(self, submission) -> dict:
+    def load(self, submission: Message) -> Message:
         """Start the process and let it load the cells; what to tell the judge, with the cell at which it ended."""
         self.kill()
         self.submission = submission
@@ -91,13 +94,14 @@ class _Stage:
         self.kill()
         return {"ended": "error: it sent no answer", "cell": cell}
 
-    def begin(self, message) -> None:
+    def begin(self, message: Message) -> None:
         """Let the stage fork a check's process."""
         self.ended, self.left = "", message["patience"]
         for _ in range(2):  # the stage itself may have come to its end since its last check
             if self.pid is None and "ended" in (reply := self.load(self.submission)):
                 self.ended = reply["ended"]
                 return
+            assert self.channel is not None
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
@@ -148,15 +152,16 @@ class _Stage:
 
     def kill(self) -> None:
         """Kill the stage and all that it started, where processes have a namespace of their own."""
-        if self.pid is None:
+        if self.pid is None or self.channel is None:
             return
         self._end_processes()
         _reap()
         self._leave_check()
         self.channel.close()
-        self.pid = self.channel = None
+        self.pid, self.channel = None, None
 
     def _end_processes(self) -> None:
+        assert self.pid is not None
         targets = (-self.pid, self.pid) if self.config["walls"] == "none" else (-1,)
         for target in targets:  # a stage that is only just there leads no group yet
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -164,14 +169,14 @@ class _Stage:
 
     def _fresh_files(self) -> bool:
         """Empty /tmp where it is the submission's own; whether something of it is still held."""
-        return self.config["walls"] == "own" and walls.fresh_files()
+        return bool(self.config["walls"] == "own") and walls.fresh_files()
 
     def _leave_check(self) -> None:
         if self.check is not None:
             self.check.close()
             self.check = None
 
-    def _why(self, error) -> str:
+    def _why(self, error: Exception) -> str:
         """What ended a process, as "status: sentence"."""
         if isinstance(error, Exceeded):
             return str(error)
@@ -189,6 +194,7 @@ class _Stage:
 
         The stage runs student code, so this decides about a message and nothing else.
         """
+        assert self.pid is not None and self.channel is not None
         try:
             reply = unpack(self.channel.receive(_GRACE, self.watch))
         except (Closed, TimeoutError, WireError, Exceeded):
@@ -197,11 +203,12 @@ class _Stage:
             self.kill()
             return words
         number, seconds = (reply.get(key) if isinstance(reply, dict) else None for key in ("signal", "seconds"))
-        known = isinstance(number, int) and number in list(signal.Signals) and isinstance(seconds, float)
-        return (number, seconds) if known else (0, 0.0)
+        if isinstance(number, int) and number in list(signal.Signals) and isinstance(seconds, float):
+            return number, seconds
+        return 0, 0.0
 
 
-def _is_problem(row) -> bool:
+def _is_problem(row: object) -> bool:
     """Whether this is a cell's name, a line and a message."""
     return isinstance(row, list) and [type(part) for part in row] == [str, int, str]
 

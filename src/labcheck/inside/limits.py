@@ -37,7 +37,7 @@ class Watch:
     what each may have for nothing. A user's own limit on processes would not do: it does not hold for root.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.folder = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)  # still good where /proc is covered later
         self.others = set(self._processes())
         self.size, self.resident, shared = self._pages("self")

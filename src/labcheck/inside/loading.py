@@ -13,7 +13,9 @@ import ast
 import linecache
 import re
 import types
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -42,7 +44,7 @@ class Problem:
     line: int
     message: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"cell {self.cell!r}, line {self.line}: {self.message}"
 
 
@@ -106,7 +108,7 @@ def imported_modules(tree: ast.AST) -> set[str]:
     return modules
 
 
-def forbidden_imports(tree: ast.AST, forbidden) -> list[str]:
+def forbidden_imports(tree: ast.AST, forbidden: Iterable[str]) -> list[str]:
     """Those of the forbidden modules (dotted names) that a tree imports, sorted."""
     modules = imported_modules(tree)
     return sorted(name for name in forbidden if any(m == name or m.startswith(name + ".") for m in modules))
@@ -128,7 +130,12 @@ def kept_statements(tree: ast.Module, answer: bool, modules: set[str]) -> list[a
     return kept
 
 
-def run(cells: list[Cell], namespace: dict, wanted=(), before=lambda cell: None) -> list[Problem]:
+def run(
+    cells: list[Cell],
+    namespace: dict[str, Any],
+    wanted: Iterable[str] = (),
+    before: Callable[[Cell], object] = lambda cell: None,
+) -> list[Problem]:
     """Run the kept statements of the cells in order; an error costs its own statement only.
 
     Args:
@@ -164,7 +171,7 @@ def run(cells: list[Cell], namespace: dict, wanted=(), before=lambda cell: None)
     return sorted(problems, key=lambda problem: places[problem.cell])
 
 
-def _needed_names(trees: dict[Cell, ast.Module], wanted) -> set[str]:
+def _needed_names(trees: dict[Cell, ast.Module], wanted: Iterable[str]) -> set[str]:
     """Global names that the wanted ones and the answers read, and that what is bound to these reads in turn."""
     needed, others = set(wanted), []
     for cell, tree in trees.items():
@@ -217,13 +224,13 @@ def _filename(cell: Cell) -> str:
     return f"<cell {cell.name}>"
 
 
-def _is_kept(node, answer, modules) -> bool:
+def _is_kept(node: ast.stmt, answer: bool, modules: set[str]) -> bool:
     if isinstance(node, (*_DEFINITIONS, *_IMPORTS, ast.Pass)):
         return True
     return isinstance(node, _ASSIGNMENTS) and (answer or _only_calls(node, modules))
 
 
-def _branches(node):
+def _branches(node: ast.Try | ast.If) -> list[ast.stmt]:
     if isinstance(node, ast.If):
         return node.body + node.orelse
     return node.body + node.orelse + node.finalbody + [inner for handler in node.handlers for inner in handler.body]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
+from typing import Any, TypeGuard
 
 import torch
 
@@ -15,16 +17,16 @@ class Unfit(Exception):
 class Counted:
     """A callable that counts how often it is called."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.calls = 0
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
         return self.function(*args, **kwargs)
 
 
-def counted(function):
+def counted(function: Callable[..., Any]) -> Callable[..., Any]:
     """The callable, such that its calls are counted: a function in a wrapper, a module with a wrapped ``forward``."""
     if not is_module(function):
         return Counted(function)
@@ -71,19 +73,19 @@ def tensors(module: torch.nn.Module, prefix: str = "", buffers: bool = False) ->
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def is_module(thing) -> bool:
+def is_module(thing: object) -> TypeGuard[torch.nn.Module]:
     """Whether this is a torch module, whatever it says of itself."""
     return issubclass(type(thing), torch.nn.Module)  # isinstance would ask the object's own __class__
 
 
-def kind_of(thing) -> str:
+def kind_of(thing: object) -> str:
     """A thing's type, in a sentence to the student."""
     return f"an object of type {type(thing).__name__}"
 
 
-def distinct(named: dict) -> dict:
+def distinct(named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Each tensor once, under its first name."""
-    first = {}
+    first: dict[int, tuple[str, torch.Tensor]] = {}
     for name, tensor in named.items():
         first.setdefault(id(tensor), (name, tensor))
     return dict(first.values())

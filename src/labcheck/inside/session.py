@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib
 import operator
 import traceback
+from collections.abc import Iterable
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from labcheck.inside.loading import said
 from labcheck.inside.modules import Counted, Unfit, counted, distinct, fill, is_module, kind_of, tensors
-from labcheck.inside.wire import Handle, Opaque, WireError, pack
+from labcheck.inside.wire import Handle, Message, Opaque, WireError, pack
+
+_NumpyState = tuple[str, np.ndarray, int, int, float]
 
 
 class Session:
@@ -27,12 +31,12 @@ class Session:
         fixtures: dotted name of the module whose functions make the callables that checks pass in.
     """
 
-    def __init__(self, namespace: dict, fixtures: str | None = None):
+    def __init__(self, namespace: dict[str, Any], fixtures: str | None = None) -> None:
         self.namespace = namespace
         self.fixtures = fixtures
-        self.handles: list = []
+        self.handles: list[Any] = []
 
-    def answer(self, request: dict) -> dict:
+    def answer(self, request: Message) -> Message:
         """Carry out one request and return a reply of plain data.
 
         A request has an ``op`` (a method below, without its underscore) and that op's fields; the
@@ -40,7 +44,7 @@ class Session:
         student code raises leaves this method, except what ends the process.
         """
         try:
-            reply = getattr(self, "_" + request["op"])(request)
+            reply: Message = getattr(self, "_" + request["op"])(request)
             pack(reply)  # a value that cannot cross is the student's error, reported as such
             return reply
         except WireError as error:
@@ -52,42 +56,42 @@ class Session:
         except BaseException as error:  # student code may raise anything, SystemExit too
             return {"error": _describe(error)}
 
-    def _fixture(self, request):
-        make = getattr(importlib.import_module(self.fixtures), request["name"])
+    def _fixture(self, request: Message) -> Message:
+        make = getattr(importlib.import_module(cast(str, self.fixtures)), request["name"])
         return {"value": self._keep(counted(make(**self._restore(request["kwargs"]))))}
 
-    def _counted(self, request):
+    def _counted(self, request: Message) -> Message:
         return {"value": self._keep(counted(self._thing(request["handle"])))}
 
-    def _calls(self, request):
+    def _calls(self, request: Message) -> Message:
         thing = self._thing(request["handle"])
         counter = vars(thing).get("forward") if is_module(thing) else thing
         if type(counter) is not Counted:
             raise Unfit(f"returned {kind_of(thing)} whose calls are not counted")
         return {"value": counter.calls}
 
-    def _attribute(self, request):
+    def _attribute(self, request: Message) -> Message:
         thing = self._thing(request["handle"])
         try:
             return {"value": self._export(operator.attrgetter(request["name"])(thing))}
         except AttributeError:
             raise Unfit(f"returned {kind_of(thing)} without an attribute `{request['name']}`") from None
 
-    def _module(self, request):
+    def _module(self, request: Message) -> Message:
         tensors(self._nn_module(request["handle"]))
         return {"value": None}
 
-    def _parameters(self, request):
+    def _parameters(self, request: Message) -> Message:
         return {"value": distinct(tensors(self._nn_module(request["handle"])))}
 
-    def _parameter_count(self, request):
+    def _parameter_count(self, request: Message) -> Message:
         parameters = distinct(tensors(self._nn_module(request["handle"]))).values()
         return {"value": sum(p.numel() for p in parameters if p.requires_grad or not request["trainable"])}
 
-    def _state(self, request):
+    def _state(self, request: Message) -> Message:
         return {"value": tensors(self._nn_module(request["handle"]), buffers=True)}
 
-    def _load_state(self, request):
+    def _load_state(self, request: Message) -> Message:
         module, state = self._nn_module(request["handle"]), request["state"]
         own = tensors(module, buffers=True)
         problems = [f"`{name}` is missing" for name in state if name not in own]
@@ -104,15 +108,15 @@ class Session:
                 own[name].copy_(value)
         return {"value": None}
 
-    def _fill(self, request):
+    def _fill(self, request: Message) -> Message:
         fill(self._nn_module(request["handle"]), request["seed"])
         return {"value": None}
 
-    def _train(self, request):
+    def _train(self, request: Message) -> Message:
         self._nn_module(request["handle"]).train(request["mode"])
         return {"value": None}
 
-    def _call(self, request):
+    def _call(self, request: Message) -> Message:
         """Call a graded name or a handle.
 
         With ``wrt`` (positions and keyword names), those arguments require gradients and the reply
@@ -136,7 +140,7 @@ class Session:
         before = torch.get_rng_state(), _numpy_state()
         with torch.set_grad_enabled(request.get("grad", True)):
             value = function(*args, **kwargs)
-        reply = {
+        reply: Message = {
             "requires_grad": isinstance(value, torch.Tensor) and value.requires_grad,
             "kept_requires_grad": required == _requires_grad(where.values()),
             "global_draws": not (torch.equal(before[0], torch.get_rng_state()) and before[1] == _numpy_state()),
@@ -153,7 +157,7 @@ class Session:
         reply["value"] = self._export(value)
         return reply
 
-    def _restore(self, value):
+    def _restore(self, value: Any) -> Any:
         """Handles become the objects they stand for, in containers too."""
         if isinstance(value, Handle):
             return self._thing(value)
@@ -163,7 +167,7 @@ class Session:
             return {key: self._restore(item) for key, item in value.items()}
         return value
 
-    def _export(self, value):
+    def _export(self, value: Any) -> Any:
         """What crosses stays as it is; callables become handles; the rest becomes its type's name."""
         if isinstance(value, torch.Size):
             return tuple(value)
@@ -181,32 +185,32 @@ class Session:
             return Opaque(type(value).__name__)
         return value
 
-    def _keep(self, thing) -> Handle:
+    def _keep(self, thing: object) -> Handle:
         self.handles.append(thing)
         return Handle(len(self.handles) - 1, type(thing).__name__)
 
-    def _thing(self, handle):
+    def _thing(self, handle: Handle) -> Any:
         if not 0 <= handle.index < len(self.handles):
             raise Unfit("returned a handle that stands for nothing")
         return self.handles[handle.index]
 
-    def _nn_module(self, handle) -> torch.nn.Module:
+    def _nn_module(self, handle: Handle) -> torch.nn.Module:
         thing = self._thing(handle)
         if not is_module(thing):
             raise Unfit(f"returned {kind_of(thing)}; a torch.nn.Module was expected")
         return thing
 
 
-def _requires_grad(values) -> list[bool]:
+def _requires_grad(values: Iterable[object]) -> list[bool]:
     return [value.requires_grad for value in values if isinstance(value, torch.Tensor)]
 
 
 def _numpy_state() -> bytes:
-    _, keys, *position = np.random.get_state()  # a few draws change the position alone
+    _, keys, *position = cast(_NumpyState, np.random.get_state())  # a few draws change the position alone
     return keys.tobytes() + repr(position).encode()
 
 
-def _vjp(value, wrt, cotangent):
+def _vjp(value: Any, wrt: list[torch.Tensor], cotangent: Any) -> list[torch.Tensor | None]:
     """Gradients of sum(value * cotangent), for a tensor or a sequence of tensors; None where there is no graph."""
     if isinstance(cotangent, torch.Tensor):
         value, cotangent = [value], [cotangent]
@@ -223,7 +227,7 @@ def _vjp(value, wrt, cotangent):
     return list(torch.autograd.grad(outputs, wrt, weights, allow_unused=True))
 
 
-def _describe(error: BaseException) -> dict:
+def _describe(error: BaseException) -> dict[str, str]:
     """Type, message, and the last line of the student's own code on the way to the error."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("<")]
     frames = frames or [frame for frame in traceback.extract_tb(error.__traceback__) if "ipykernel" in frame.filename]

@@ -6,29 +6,30 @@ import gc
 import os
 import random
 import socket
+from typing import Any
 
 import numpy as np
 import torch
 
 from labcheck.inside import walls
 from labcheck.inside.channel import Channel
-from labcheck.inside.limits import limit_process
+from labcheck.inside.limits import Watch, limit_process
 from labcheck.inside.loading import Cell, run
 from labcheck.inside.session import Session
-from labcheck.inside.wire import pack, unpack
+from labcheck.inside.wire import Message, pack, unpack
 
 _FOREVER = 24 * 3600.0  # the keeper decides how long to wait
 
 
-def be_stage(channel: Channel, config, watch, submission) -> None:
+def be_stage(channel: Channel, config: Message, watch: Watch | None, submission: Message) -> None:
     """Load the student's cells, then fork a process for each check."""
     _become_student(channel, config, watch, submission)
     seed_all(submission["seed"])
-    namespace = {"__name__": "__main__", "__builtins__": __builtins__}
+    namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
     problems = []
     cells = [Cell(*fields) for fields in submission["cells"]]
 
-    def tell(cell):
+    def tell(cell: Cell) -> None:
         channel.send(pack({"loading": cell.name}), _FOREVER)
 
     for problem in run(cells, namespace, submission["tasks"], tell):
@@ -47,7 +48,7 @@ def be_stage(channel: Channel, config, watch, submission) -> None:
         channel.send(pack({"signal": number, "seconds": seconds}), _FOREVER)
 
 
-def _be_check(channel: Channel, config, namespace, seed) -> None:
+def _be_check(channel: Channel, config: Message, namespace: dict[str, Any], seed: int) -> None:
     """Answer requests until the keeper closes the channel."""
     try:
         if config["walls"] != "none":
@@ -60,7 +61,7 @@ def _be_check(channel: Channel, config, namespace, seed) -> None:
         os._exit(0)
 
 
-def _become_student(channel, config, watch, submission) -> None:
+def _become_student(channel: Channel, config: Message, watch: Watch | None, submission: Message) -> None:
     """Close what belongs to the keeper, and give up what student code must not have."""
     if watch:
         watch.offer_to_the_kernel()
@@ -68,7 +69,7 @@ def _become_student(channel, config, watch, submission) -> None:
     os.closerange(3, kept)
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
     os.setsid()
-    limit_process(submission["seconds"], watch and watch.size + submission["memory"])
+    limit_process(submission["seconds"], watch.size + submission["memory"] if watch else None)
     if config["walls"] != "none":
         os.chdir("/tmp")
         walls.give_up(config["filter"])
@@ -81,7 +82,7 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def ended(pid) -> tuple[int, float]:
+def ended(pid: int) -> tuple[int, float]:
     """The signal that ended a child, or 0, and its processor seconds."""
     try:
         _, status, used = os.wait4(pid, 0)

@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _NAMESPACES = {"mnt": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "user": 0x10000000, "pid": 0x20000000,
                "net": 0x40000000}  # fmt: skip
@@ -56,7 +56,7 @@ def possible(filter_program: bytes) -> bool:
     """Whether this process can do all that this module does, tried out."""
     read, write = os.pipe()
 
-    def attempt():
+    def attempt() -> None:
         hide_processes()
         give_up(filter_program)
         os.write(write, b"1")
@@ -108,7 +108,7 @@ def give_up(filter_program: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _leaving():
+def _leaving() -> Iterator[None]:
     """End the process after the block, whatever happens: a fork must not run on in its parent's code."""
     try:
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -27,6 +28,9 @@ _DTYPES = {
         torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128,
     )
 }  # fmt: skip
+
+
+Message = dict[str, Any]  # plain data by the names of its fields
 
 
 class WireError(ValueError):
@@ -53,7 +57,7 @@ class Opaque:
     kind: str
 
 
-def pack(value) -> bytes:
+def pack(value: Any) -> bytes:
     """Encode a value.
 
     Args:
@@ -68,7 +72,7 @@ def pack(value) -> bytes:
         WireError: the value holds something else, or exceeds a cap.
     """
     try:
-        data = msgpack.packb(_Flattener().flatten(value, 0), use_bin_type=True)
+        data: bytes = msgpack.packb(_Flattener().flatten(value, 0), use_bin_type=True)
     except (OverflowError, UnicodeEncodeError) as error:
         raise WireError(f"the value cannot be sent: {error}") from None
     if len(data) > MAX_MESSAGE:
@@ -76,13 +80,15 @@ def pack(value) -> bytes:
     return data
 
 
-def unpack(data: bytes):
+def unpack(data: bytes) -> Any:
     """Decode what `pack` made, or raise WireError; never anything else, whatever the bytes are."""
     if len(data) > MAX_MESSAGE:
         raise WireError(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE:,} may be received")
     entries = 0
 
-    def count(row):  # a byte on the wire is up to 64 bytes in memory, so a value is measured while it is built
+    def count(
+        row: list[Any],
+    ) -> list[Any]:  # a byte on the wire is up to 64 bytes in memory, so a value is measured while it is built
         nonlocal entries
         entries += 1 + len(row)
         if entries > _MAX_ENTRIES:
@@ -100,10 +106,10 @@ def unpack(data: bytes):
 class _Flattener:
     """Turns a value into nested lists whose first entry names the type."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.items = 0
 
-    def flatten(self, value, depth):
+    def flatten(self, value: Any, depth: int) -> Any:
         self.items += 1
         if depth > MAX_DEPTH:
             raise WireError(f"containers nested more than {MAX_DEPTH} deep")
@@ -145,7 +151,7 @@ class _Flattener:
         raise WireError(f"a value of type {type(value).__name__}")
 
     @staticmethod
-    def _tensor(value):
+    def _tensor(value: torch.Tensor) -> list[Any]:
         name = str(value.dtype).removeprefix("torch.")
         if name not in _DTYPES or value.layout is not torch.strided or value.device.type == "meta":
             raise WireError(f"a tensor of dtype {name}, layout {value.layout}, device {value.device}")
@@ -159,10 +165,10 @@ class _Flattener:
 class _Builder:
     """The inverse of `_Flattener`, for data that may be hostile."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.items = 0
 
-    def build(self, tree, depth):
+    def build(self, tree: Any, depth: int) -> Any:
         self.items += 1
         if depth > MAX_DEPTH or self.items > MAX_ITEMS:
             raise WireError("a value too deep or with too many items")
@@ -198,7 +204,7 @@ class _Builder:
             return Opaque(rest[0][:200])
         raise WireError("a value of unknown type")
 
-    def _dict(self, pairs, depth):
+    def _dict(self, pairs: list[Any], depth: int) -> dict[str, Any]:
         built = {}
         for pair in pairs:
             if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
@@ -207,7 +213,7 @@ class _Builder:
         return built
 
     @staticmethod
-    def _tensor(rest):
+    def _tensor(rest: list[Any]) -> torch.Tensor:
         if len(rest) != 3:
             raise WireError("a malformed tensor")
         name, shape, raw = rest
@@ -228,7 +234,7 @@ class _Builder:
         return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(shape)
 
     @staticmethod
-    def _generator(raw):
+    def _generator(raw: bytes) -> torch.Generator:
         generator = torch.Generator()
         try:
             generator.set_state(torch.frombuffer(bytearray(raw), dtype=torch.uint8))

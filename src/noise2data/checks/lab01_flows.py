@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
-from labcheck.answer import AnswerError
+from labcheck.answer import Answer, AnswerError
 from labcheck.checks import Battery
 from labcheck.expect import expect, expect_close, expect_type
 
@@ -19,16 +21,16 @@ lab = Battery(
 )
 
 
-def _normal(rng, *shape, dtype=torch.float64):
+def _normal(rng: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(shape, generator=rng, dtype=dtype)
 
 
-def _uniform(rng, low, high):
+def _uniform(rng: torch.Generator, low: float, high: float) -> float:
     """One Python number between two."""
     return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
 
 
-def _grid(rng, start, end, n):
+def _grid(rng: torch.Generator, start: float, end: float, n: int) -> torch.Tensor:
     """An uneven grid of n + 1 times from start to end: intervals differ by up to a factor of three."""
     widths = 0.5 + torch.rand(n, generator=rng, dtype=torch.float64)
     inner = torch.cumsum(widths, 0) / widths.sum()
@@ -39,7 +41,7 @@ def _grid(rng, start, end, n):
 
 
 @lab.check("euler_step")
-def follows_a_constant_field(answer, rng):
+def follows_a_constant_field(answer: Answer, rng: torch.Generator) -> None:
     """In a constant field one step moves every point by dt times the field."""
     x, v, dt = _normal(rng, 5, 3), _normal(rng, 3), _uniform(rng, 0.1, 0.4)
     got = answer.euler_step(answer.fixture("constant_field", v=v), x, _uniform(rng, 0, 1), dt)
@@ -53,7 +55,7 @@ def follows_a_constant_field(answer, rng):
 
 
 @lab.check("euler_step")
-def is_linear_on_a_linear_field(answer, rng):
+def is_linear_on_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x one step multiplies x by I + dt A."""
     A, x, dt = _normal(rng, 4, 4), _normal(rng, 6, 4), _uniform(rng, 0.05, 0.3)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(4, dtype=torch.float64))
@@ -62,7 +64,7 @@ def is_linear_on_a_linear_field(answer, rng):
 
 
 @lab.check("euler_step")
-def looks_once_at_the_start(answer, rng):
+def looks_once_at_the_start(answer: Answer, rng: torch.Generator) -> None:
     """It calls f exactly once, at the time t at which the step starts."""
     x, v, t, dt = _normal(rng, 4, 2), _normal(rng, 2), _uniform(rng, 0.2, 0.8), _uniform(rng, 0.05, 0.2)
     f = answer.fixture("constant_field", v=v, c=3.0)
@@ -77,7 +79,7 @@ TWO_SLOPES = "the mean of two slopes: the first at (x, t), the second at the Eul
 
 
 @lab.check("heun_step")
-def is_second_order_on_a_linear_field(answer, rng):
+def is_second_order_on_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x one step multiplies x by I + dt A + (dt A)²/2."""
     A, x, dt = _normal(rng, 3, 3), _normal(rng, 6, 3), _uniform(rng, 0.1, 0.4)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(3, dtype=torch.float64))
@@ -93,7 +95,7 @@ def is_second_order_on_a_linear_field(answer, rng):
 
 
 @lab.check("heun_step")
-def takes_the_second_slope_at_the_end_time(answer, rng):
+def takes_the_second_slope_at_the_end_time(answer: Answer, rng: torch.Generator) -> None:
     """The second slope is evaluated at t + dt: a field linear in time is integrated exactly."""
     x, v = _normal(rng, 4, 3), _normal(rng, 3)
     t, dt = _uniform(rng, 0.2, 0.6), _uniform(rng, 0.1, 0.3)
@@ -103,7 +105,7 @@ def takes_the_second_slope_at_the_end_time(answer, rng):
 
 
 @lab.check("heun_step")
-def averages_the_slopes_of_both_ends(answer, rng):
+def averages_the_slopes_of_both_ends(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = -x³ the step is the average of the slopes at x and at the Euler predictor."""
     x, dt = _normal(rng, 8, 2), _uniform(rng, 0.1, 0.3)
     # The average of x³ and (x - dt x³)³, expanded in powers of dt.
@@ -119,7 +121,7 @@ def averages_the_slopes_of_both_ends(answer, rng):
 
 
 @lab.check("heun_step")
-def calls_the_field_twice(answer, rng):
+def calls_the_field_twice(answer: Answer, rng: torch.Generator) -> None:
     """It calls f exactly twice."""
     f = answer.fixture("affine_field", A=_normal(rng, 2, 2), b=_normal(rng, 2))
     answer.heun_step(f, _normal(rng, 3, 2), 0.5, 0.1)
@@ -132,7 +134,7 @@ def calls_the_field_twice(answer, rng):
 
 
 @lab.check("integrate")
-def returns_every_state_on_an_uneven_grid(answer, rng):
+def returns_every_state_on_an_uneven_grid(answer: Answer, rng: torch.Generator) -> None:
     """Row i is the state at ts[i], also on an uneven grid; row 0 is x."""
     x, ts, c = _normal(rng, 5, 2), _grid(rng, 0.2, 1.3, 7), _uniform(rng, 0.5, 1.0)
     f = answer.fixture("cubic_field")  # the step rule ignores it
@@ -148,7 +150,7 @@ def returns_every_state_on_an_uneven_grid(answer, rng):
 
 
 @lab.check("integrate")
-def hands_the_field_to_the_step(answer, rng):
+def hands_the_field_to_the_step(answer: Answer, rng: torch.Generator) -> None:
     """The step rule receives f, the state, the time and dt, in this order."""
     x, v, ts = _normal(rng, 4, 3), _normal(rng, 3), _grid(rng, 0.0, 1.0, 5)
     got = answer.integrate(answer.fixture("constant_field", v=v, c=1.5), x, ts, answer.fixture("midtime_step"))
@@ -157,7 +159,7 @@ def hands_the_field_to_the_step(answer, rng):
 
 
 @lab.check("integrate")
-def takes_one_step_per_interval(answer, rng):
+def takes_one_step_per_interval(answer: Answer, rng: torch.Generator) -> None:
     """It takes one step for each of the len(ts) - 1 intervals."""
     n = int(torch.randint(3, 9, (), generator=rng))
     step = answer.fixture("growth_step", c=1.0)
@@ -172,7 +174,7 @@ def takes_one_step_per_interval(answer, rng):
 
 
 @lab.check("observed_order")
-def reads_the_exponent_of_a_power_law(answer, rng):
+def reads_the_exponent_of_a_power_law(answer: Answer, rng: torch.Generator) -> None:
     """If the errors are exactly C h^p, the result is p, as a Python float."""
     p, C = _uniform(rng, 0.5, 4.0), _uniform(rng, 0.1, 10.0)
     steps = [0.5, 0.25, 0.125, 0.0625]
@@ -182,14 +184,14 @@ def reads_the_exponent_of_a_power_law(answer, rng):
 
 
 @lab.check("observed_order")
-def is_a_least_squares_slope(answer, rng):
+def is_a_least_squares_slope(answer: Answer, rng: torch.Generator) -> None:
     """If the errors scatter about C h^p, the result is the slope of the least-squares line through all of them."""
     errors, steps, p = scattered_power_law(rng, 7)
     got = answer.observed_order(errors.tolist(), steps.tolist())
     expect_close(got, p, rtol=1e-5, hint="fit log(error) = p log(h) + constant to all points, not to the two ends")
 
 
-def scattered_power_law(rng, n):
+def scattered_power_law(rng: torch.Generator, n: int) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Errors about C h^p whose least-squares slope in log-log is p exactly.
 
     The scatter is orthogonal to the constant and to log h, so that it leaves the fitted line where it is.
@@ -210,7 +212,7 @@ def scattered_power_law(rng, n):
 
 
 @lab.check("exact_divergence")
-def is_the_trace_of_a_linear_field(answer, rng):
+def is_the_trace_of_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x + b the divergence of every sample is the trace of A."""
     A, x = _normal(rng, 4, 4), _normal(rng, 6, 4)
     with explained_errors():
@@ -224,7 +226,7 @@ def is_the_trace_of_a_linear_field(answer, rng):
 
 
 @lab.check("exact_divergence")
-def follows_a_curved_field(answer, rng):
+def follows_a_curved_field(answer: Answer, rng: torch.Generator) -> None:
     """For a non-linear, time-dependent field it is the divergence at each sample and at the time t."""
     W, V, x, t = _normal(rng, 5, 3), _normal(rng, 3, 5), _normal(rng, 7, 3), _uniform(rng, 0.2, 0.9)
     with explained_errors():
@@ -233,7 +235,7 @@ def follows_a_curved_field(answer, rng):
 
 
 @lab.check("exact_divergence")
-def works_without_grad(answer, rng):
+def works_without_grad(answer: Answer, rng: torch.Generator) -> None:
     """It works inside torch.no_grad() as well."""
     A, x = _normal(rng, 3, 3), _normal(rng, 4, 3)
     f = answer.fixture("affine_field", A=A, b=_normal(rng, 3))
@@ -242,7 +244,7 @@ def works_without_grad(answer, rng):
 
 
 @contextlib.contextmanager
-def explained_errors():
+def explained_errors() -> Iterator[None]:
     """An error that comes from a freed graph says what to do."""
     try:
         yield
@@ -253,11 +255,11 @@ def explained_errors():
         raise AnswerError(f"{error} — {hint}", error.status) from None
 
 
-def call_without_grad(answer, *args):
+def call_without_grad(answer: Answer, name: str, *args: Any) -> Any:
     """Call under torch.no_grad(); an error says so, and what to do."""
     try:
         with explained_errors():
-            return answer.without_grad(*args)
+            return answer.without_grad(name, *args)
     except AnswerError as error:
         if error.status != "error":
             raise
@@ -266,7 +268,7 @@ def call_without_grad(answer, *args):
         raise AnswerError(f"inside torch.no_grad() it {error}{hint}", error.status) from None
 
 
-def sine_divergence(W, V, c, x, t):
+def sine_divergence(W: torch.Tensor, V: torch.Tensor, c: float, x: torch.Tensor, t: float) -> torch.Tensor:
     """The divergence of the fixture `sine_field`: (1 + c t) Σ_m cos(w_m·x) (W V)_mm, shape (B,)."""
     return (1 + c * torch.as_tensor(t, dtype=x.dtype)) * (torch.cos(x @ W.T) @ (W @ V).diagonal())
 
@@ -275,7 +277,7 @@ def sine_divergence(W, V, c, x, t):
 
 
 @lab.check("hutchinson_divergence")
-def is_the_quadratic_form_of_the_jacobian(answer, rng):
+def is_the_quadratic_form_of_the_jacobian(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x + b the result is v^T A v, with the v that is passed in."""
     A, x, probe = _normal(rng, 4, 4), _normal(rng, 6, 4), _normal(rng, 6, 4)
     got = answer.hutchinson_divergence(answer.fixture("affine_field", A=A, b=_normal(rng, 4)), x, 0.5, probe)
@@ -286,7 +288,7 @@ def is_the_quadratic_form_of_the_jacobian(answer, rng):
 
 
 @lab.check("hutchinson_divergence")
-def averages_to_the_divergence(answer, rng):
+def averages_to_the_divergence(answer: Answer, rng: torch.Generator) -> None:
     """Averaged over all sign vectors v in {-1, 1}^d, it is the divergence exactly."""
     W, V, t = _normal(rng, 5, 3), _normal(rng, 3, 5), _uniform(rng, 0.2, 0.9)
     probe = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
@@ -300,7 +302,7 @@ def averages_to_the_divergence(answer, rng):
 
 
 @lab.check("hutchinson_divergence")
-def works_without_grad_too(answer, rng):
+def works_without_grad_too(answer: Answer, rng: torch.Generator) -> None:
     """It works inside torch.no_grad() as well."""
     A, x, probe = _normal(rng, 3, 3), _normal(rng, 4, 3), _normal(rng, 4, 3)
     f = answer.fixture("affine_field", A=A, b=_normal(rng, 3))
@@ -312,7 +314,7 @@ def works_without_grad_too(answer, rng):
 # integrate_log_density
 
 
-def pair(value):
+def pair(value: Any) -> Any:
     """(x_end, delta_logp), or a message that says what came instead."""
     expect_type(value, (tuple, list))
     expect(len(value) == 2, f"the result has {len(value)} entries; expected the pair (x_end, delta_logp)")
@@ -320,7 +322,7 @@ def pair(value):
 
 
 @lab.check("integrate_log_density")
-def loses_density_where_the_flow_expands(answer, rng):
+def loses_density_where_the_flow_expands(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x the log-density changes by minus trace(A) times the time, whatever the grid."""
     A, x, ts = _normal(rng, 3, 3), _normal(rng, 5, 3), _grid(rng, 0.1, 0.9, 6)
     A = A + (1.0 - A.trace() / 3) * torch.eye(3, dtype=torch.float64)  # trace 3: it expands
@@ -337,7 +339,7 @@ def loses_density_where_the_flow_expands(answer, rng):
 
 
 @lab.check("integrate_log_density")
-def moves_the_points_by_heun_steps(answer, rng):
+def moves_the_points_by_heun_steps(answer: Answer, rng: torch.Generator) -> None:
     """x_end is the end of one Heun step per interval, of shape (B, d)."""
     A, x, ts = 0.5 * _normal(rng, 3, 3), _normal(rng, 5, 3), _grid(rng, 0.0, 1.0, 5)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(3, dtype=torch.float64))
@@ -349,7 +351,7 @@ def moves_the_points_by_heun_steps(answer, rng):
 
 
 @lab.check("integrate_log_density")
-def takes_the_divergence_at_both_ends(answer, rng):
+def takes_the_divergence_at_both_ends(answer: Answer, rng: torch.Generator) -> None:
     """Along straight lines, a divergence linear in x and t is integrated exactly: both ends count."""
     v, w, x, ts = _normal(rng, 2), _normal(rng, 2), _normal(rng, 6, 2), _grid(rng, 0.3, 1.1, 4)
     divergence = answer.fixture("polynomial_divergence", w=w, q=torch.zeros(2, dtype=torch.float64), c=2.0)
@@ -362,7 +364,7 @@ def takes_the_divergence_at_both_ends(answer, rng):
 
 
 @lab.check("integrate_log_density")
-def converges_to_the_change_of_variables(answer, rng):
+def converges_to_the_change_of_variables(answer: Answer, rng: torch.Generator) -> None:
     """For dx/dt = -x³, whose flow is known, the error falls fourfold when the steps are halved."""
     x = 0.5 + torch.rand(6, 2, generator=rng, dtype=torch.float64)
     f, divergence = answer.fixture("cubic_field"), answer.fixture("cubic_divergence")

@@ -7,31 +7,37 @@ log-SNRs, coefficients from angles (abar = cos² of an angle), products from sum
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import AnswerError
+from labcheck.answer import Answer, AnswerError
 from labcheck.expect import CheckFailed
 
-lab = Battery("lab04_schedules", fixtures="noise2data.checks.fixtures", forbidden=["noise2data.paths"])
+lab = Battery(
+    "lab04_schedules",
+    fixtures="noise2data.checks.fixtures",
+    forbidden=["noise2data.schedules", "noise2data.paths"],
+)
 
 
 # ---- Schedules and levels that the checks make up
 
 
-def integer(rng, low: int, high: int) -> int:
+def integer(rng: torch.Generator, low: int, high: int) -> int:
     """A random integer in low..high, both included."""
     return int(torch.randint(low, high + 1, (), generator=rng))
 
 
-def uniform(rng, low: float, high: float, *shape: int) -> torch.Tensor:
+def uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> torch.Tensor:
     """Uniform float64 draws in [low, high)."""
     return low + (high - low) * torch.rand(shape, generator=rng, dtype=torch.float64)
 
 
-def normal(rng, *shape: int, dtype=torch.float64) -> torch.Tensor:
+def normal(rng: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """Standard normal draws; the same numbers in every dtype, but for rounding."""
     return torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype)
 
@@ -42,20 +48,22 @@ def abar_of(betas: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.ones(1, dtype=torch.float64), logs.exp()])
 
 
-def random_schedule(rng, T: int, low: float = 0.02, high: float = 0.3):
+def random_schedule(
+    rng: torch.Generator, T: int, low: float = 0.02, high: float = 0.3
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Random betas (T,) and their alpha-bar (T+1,), both float64."""
     betas = uniform(rng, low, high, T)
     return betas, abar_of(betas)
 
 
-def random_angles(rng, T: int):
+def random_angles(rng: torch.Generator, T: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Angles 0 = phi_0 < ... < phi_T < pi/2 and abar = cos²(phi): then sqrt(1 - abar) is sin(phi)."""
     steps = uniform(rng, 0.5, 1.5, T).cumsum(0)
     phi = torch.cat([torch.zeros(1, dtype=torch.float64), steps / steps[-1] * 0.95 * math.pi / 2])
     return phi, phi.cos() ** 2
 
 
-def distinct_levels(rng, T: int, n: int, first: int = 1) -> torch.Tensor:
+def distinct_levels(rng: torch.Generator, T: int, n: int, first: int = 1) -> torch.Tensor:
     """n different levels of first..T in random order, (n,) int64."""
     return first + torch.randperm(T + 1 - first, generator=rng)[:n]
 
@@ -83,7 +91,7 @@ def cosine_by_definition(T: int, s: float, max_beta: float) -> torch.Tensor:
     return torch.tensor(abar, dtype=torch.float64)
 
 
-def recognise(got, mistakes: dict[str, torch.Tensor], otherwise: str = "") -> str:
+def recognise(got: Any, mistakes: dict[str, torch.Tensor], otherwise: str = "") -> str:
     """The sentence of the well-known mistake whose value this is, for a message."""
     if not isinstance(got, torch.Tensor) or got.is_complex():
         return otherwise
@@ -104,7 +112,7 @@ def advice(hint: str, applies: bool) -> str:
     return hint if applies else EARLIER
 
 
-def differs_little(got, want: torch.Tensor, limit: float = 1e-3) -> bool:
+def differs_little(got: Any, want: torch.Tensor, limit: float = 1e-3) -> bool:
     """Whether a value has the wanted shape and misses by rounding at most, relative to the largest entry."""
     if not isinstance(got, torch.Tensor) or got.is_complex() or got.shape != want.shape:
         return False
@@ -113,7 +121,7 @@ def differs_little(got, want: torch.Tensor, limit: float = 1e-3) -> bool:
     return bool(((got - want).abs().max() / scale) < limit)  # NaN and inf are not little
 
 
-def is_right(call, want: torch.Tensor, limit: float = 1e-3) -> bool:
+def is_right(call: Callable[[], Any], want: torch.Tensor, limit: float = 1e-3) -> bool:
     """Whether another call of the student's function gives the wanted value; an error is not right."""
     try:
         return differs_little(call(), want, limit)
@@ -121,7 +129,7 @@ def is_right(call, want: torch.Tensor, limit: float = 1e-3) -> bool:
         return False
 
 
-def with_rows(call, *args):
+def with_rows(call: Callable[..., Any], *args: Any) -> Any:
     """call(*args), whose k is (B,); torch's message on sizes that do not match gets the reason."""
     try:
         return call(*args)
@@ -132,7 +140,18 @@ def with_rows(call, *args):
         raise AnswerError(f"{error} — {why}", error.status) from None
 
 
-def expect_rows(call, x, k, noise, abar, want, *, hint: str, ends: dict[int, str] | None = None, what="the result"):
+def expect_rows(
+    call: Callable[..., Any],
+    x: torch.Tensor,
+    k: torch.Tensor,
+    noise: torch.Tensor,
+    abar: torch.Tensor,
+    want: torch.Tensor,
+    *,
+    hint: str,
+    ends: dict[int, str] | None = None,
+    what: str = "the result",
+) -> None:
     """Fail unless call(x, k, noise, abar), with k of shape (B,), is the wanted value.
 
     The hint is about rows and shapes. It is shown only where the same levels, given as numbers, are right.
@@ -155,16 +174,19 @@ def expect_rows(call, x, k, noise, abar, want, *, hint: str, ends: dict[int, str
     elif ends and len(levels) == 1 and levels <= set(ends):
         hint = ends[levels.pop()]
     else:
-        numbers = (is_right(lambda i=i: call(x, int(k[i]), noise, abar)[i], want[i]) for i in wrong)
-        hint = advice(hint, all(numbers))
+
+        def is_right_as_number(i: int) -> bool:
+            return is_right(lambda: call(x, int(k[i]), noise, abar)[i], want[i])
+
+        hint = advice(hint, all(map(is_right_as_number, wrong)))
     expect_close(got, want, rtol=1e-7, dtype=False, what=what, hint=hint)
 
 
-def _same_shape(got, want: torch.Tensor) -> bool:
+def _same_shape(got: Any, want: torch.Tensor) -> bool:
     return isinstance(got, torch.Tensor) and got.shape == want.shape
 
 
-def expect_schedule(abar, T: int) -> None:
+def expect_schedule(abar: Any, T: int) -> None:
     """Fail unless a value is a (T+1,) float64 tensor that begins with exactly 1."""
     expect_type(abar, torch.Tensor)
     shape = tuple(abar.shape)
@@ -180,14 +202,14 @@ def expect_schedule(abar, T: int) -> None:
 
 
 @lab.check("linear_alpha_bar")
-def is_a_schedule(answer, rng):
+def is_a_schedule(answer: Answer, rng: torch.Generator) -> None:
     """T + 1 falling numbers in float64, the first exactly 1."""
     T = integer(rng, 5, 400)
     expect_schedule(answer.linear_alpha_bar(T), T)
 
 
 @lab.check("linear_alpha_bar")
-def is_the_schedule_of_ddpm(answer, rng):
+def is_the_schedule_of_ddpm(answer: Answer, rng: torch.Generator) -> None:
     """With the default betas and T = 1000 it is the schedule of Ho et al. (2020), down to abar[1000] = 4.04e-5."""
     want = abar_of(linear_betas(1000, 1e-4, 0.02))
     got = answer.linear_alpha_bar(1000)
@@ -202,7 +224,7 @@ def is_the_schedule_of_ddpm(answer, rng):
 
 
 @lab.check("linear_alpha_bar")
-def has_equally_spaced_betas(answer, rng):
+def has_equally_spaced_betas(answer: Answer, rng: torch.Generator) -> None:
     """The T betas are equally spaced from beta_start to beta_end, both included."""
     T = integer(rng, 4, 60)
     start, end = uniform(rng, 0.001, 0.05).item(), uniform(rng, 0.1, 0.4).item()
@@ -224,14 +246,14 @@ def has_equally_spaced_betas(answer, rng):
 
 
 @lab.check("cosine_alpha_bar")
-def is_a_cosine_schedule(answer, rng):
+def is_a_cosine_schedule(answer: Answer, rng: torch.Generator) -> None:
     """T + 1 falling numbers in float64, the first exactly 1, the last above 0."""
     T = integer(rng, 5, 400)
     expect_schedule(answer.cosine_alpha_bar(T), T)
 
 
 @lab.check("cosine_alpha_bar")
-def follows_the_squared_cosine(answer, rng):
+def follows_the_squared_cosine(answer: Answer, rng: torch.Generator) -> None:
     """Before the last step abar[k] is f(k)/f(0), with f the squared cosine and s = 0.008."""
     T = integer(rng, 200, 1000)
     want = cosine_by_definition(T, 0.008, 0.999)
@@ -248,7 +270,7 @@ def follows_the_squared_cosine(answer, rng):
 
 
 @lab.check("cosine_alpha_bar")
-def clips_the_last_beta(answer, rng):
+def clips_the_last_beta(answer: Answer, rng: torch.Generator) -> None:
     """The last beta is 0.999 and not 1: abar[T] = abar[T-1]/1000 stays above 0."""
     T = integer(rng, 50, 1000)
     got = answer.cosine_alpha_bar(T)
@@ -262,7 +284,7 @@ def clips_the_last_beta(answer, rng):
 
 
 @lab.check("betas_from_alpha_bar")
-def has_one_beta_per_step(answer, rng):
+def has_one_beta_per_step(answer: Answer, rng: torch.Generator) -> None:
     """T + 1 levels have T steps between them; each beta lies between 0 and 1."""
     T = integer(rng, 3, 50)
     _, abar = random_schedule(rng, T)
@@ -273,7 +295,7 @@ def has_one_beta_per_step(answer, rng):
 
 
 @lab.check("betas_from_alpha_bar")
-def gives_back_the_betas(answer, rng):
+def gives_back_the_betas(answer: Answer, rng: torch.Generator) -> None:
     """The betas that a schedule was made of come back, betas[i] being the step from level i to i + 1."""
     betas, abar = random_schedule(rng, integer(rng, 3, 50))
     got = answer.betas_from_alpha_bar(abar)
@@ -288,7 +310,7 @@ def gives_back_the_betas(answer, rng):
 
 
 @lab.check("betas_from_alpha_bar")
-def ends_in_one_at_zero_snr(answer, rng):
+def ends_in_one_at_zero_snr(answer: Answer, rng: torch.Generator) -> None:
     """Where abar ends in 0 the last beta is exactly 1."""
     betas, abar = random_schedule(rng, integer(rng, 3, 20))
     abar[-1] = 0
@@ -300,7 +322,9 @@ def ends_in_one_at_zero_snr(answer, rng):
 # ---- q_step
 
 
-def _step_mistakes(betas, abar, k, x, noise):
+def _step_mistakes(
+    betas: torch.Tensor, abar: torch.Tensor, k: int, x: torch.Tensor, noise: torch.Tensor
+) -> dict[str, torch.Tensor]:
     b, keep = betas[k - 1], abar[k]
     return {
         "the noise is multiplied by the variance; its factor is a standard deviation":
@@ -312,7 +336,7 @@ def _step_mistakes(betas, abar, k, x, noise):
 
 
 @lab.check("q_step")
-def is_one_step_of_the_chain(answer, rng):
+def is_one_step_of_the_chain(answer: Answer, rng: torch.Generator) -> None:
     """One step shrinks x by sqrt(1 - beta) and adds noise of variance beta: the first, a middle and the last step."""
     T = integer(rng, 6, 30)
     betas, abar = random_schedule(rng, T)
@@ -329,7 +353,7 @@ def is_one_step_of_the_chain(answer, rng):
 
 
 @lab.check("q_step")
-def takes_a_level_per_sample(answer, rng):
+def takes_a_level_per_sample(answer: Answer, rng: torch.Generator) -> None:
     """With k of shape (B,), row i takes the step to its own level k[i]."""
     betas, abar = random_schedule(rng, 20)
     x, noise, k = normal(rng, 6, 2), normal(rng, 6, 2), distinct_levels(rng, 20, 6)
@@ -339,7 +363,7 @@ def takes_a_level_per_sample(answer, rng):
 
 
 @lab.check("q_step")
-def keeps_the_dtype_of_x(answer, rng):
+def keeps_the_dtype_of_x(answer: Answer, rng: torch.Generator) -> None:
     """float32 in, float32 out, for a number and for a (B,) tensor k, although abar is float64."""
     betas, abar = random_schedule(rng, 10)
     x, noise = normal(rng, 4, 3, dtype=torch.float32), normal(rng, 4, 3, dtype=torch.float32)
@@ -354,7 +378,7 @@ def keeps_the_dtype_of_x(answer, rng):
 # ---- q_sample
 
 
-def _jump_mistakes(phi, k, x0, eps):
+def _jump_mistakes(phi: torch.Tensor, k: int, x0: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
     cos, sin = phi[k].cos(), phi[k].sin()
     return {
         "the noise is multiplied by 1 - abar, the variance; its factor is a standard deviation":
@@ -367,7 +391,7 @@ def _jump_mistakes(phi, k, x0, eps):
 
 
 @lab.check("q_sample")
-def jumps_to_level_k(answer, rng):
+def jumps_to_level_k(answer: Answer, rng: torch.Generator) -> None:
     """From x0 straight to level k: the squares of the two factors sum to 1."""
     T = integer(rng, 6, 30)
     phi, abar = random_angles(rng, T)
@@ -381,7 +405,7 @@ def jumps_to_level_k(answer, rng):
 
 
 @lab.check("q_sample")
-def takes_a_level_per_sample_from_0(answer, rng):
+def takes_a_level_per_sample_from_0(answer: Answer, rng: torch.Generator) -> None:
     """With k of shape (B,), row i goes to its own level k[i]; rows with k = 0 stay x0."""
     phi, abar = random_angles(rng, 20)
     x0, eps = normal(rng, 6, 2), normal(rng, 6, 2)
@@ -394,7 +418,7 @@ def takes_a_level_per_sample_from_0(answer, rng):
 
 
 @lab.check("q_sample")
-def keeps_the_dtype_of_x0(answer, rng):
+def keeps_the_dtype_of_x0(answer: Answer, rng: torch.Generator) -> None:
     """float32 in, float32 out, for a number and for a (B,) tensor k, although abar is float64."""
     phi, abar = random_angles(rng, 10)
     x0, eps = normal(rng, 4, 3, dtype=torch.float32), normal(rng, 4, 3, dtype=torch.float32)
@@ -410,7 +434,7 @@ def keeps_the_dtype_of_x0(answer, rng):
 
 
 @lab.check("log_snr")
-def is_the_log_of_signal_over_noise(answer, rng):
+def is_the_log_of_signal_over_noise(answer: Answer, rng: torch.Generator) -> None:
     """abar = sigmoid(l) has log-SNR l: natural logarithm, not halved."""
     l = uniform(rng, -9, 9, 40).sort(descending=True).values  # noqa: E741
     abar = torch.cat([torch.ones(1, dtype=torch.float64), torch.sigmoid(l)])
@@ -431,7 +455,7 @@ def is_the_log_of_signal_over_noise(answer, rng):
 
 
 @lab.check("log_snr")
-def is_infinite_at_level_0(answer, rng):
+def is_infinite_at_level_0(answer: Answer, rng: torch.Generator) -> None:
     """Level 0 has no noise: its log-SNR is +inf, not a large number, not NaN."""
     _, abar = random_schedule(rng, integer(rng, 3, 20))
     got = answer.log_snr(abar)
@@ -444,7 +468,7 @@ def is_infinite_at_level_0(answer, rng):
 
 
 @lab.check("rescale_zero_terminal_snr")
-def ends_at_exactly_zero(answer, rng):
+def ends_at_exactly_zero(answer: Answer, rng: torch.Generator) -> None:
     """The last entry is exactly 0, and no other is."""
     for _ in range(20):
         _, abar = random_schedule(rng, integer(rng, 2, 20))
@@ -456,7 +480,7 @@ def ends_at_exactly_zero(answer, rng):
 
 
 @lab.check("rescale_zero_terminal_snr")
-def keeps_level_0_clean(answer, rng):
+def keeps_level_0_clean(answer: Answer, rng: torch.Generator) -> None:
     """Entry 0 stays exactly 1, to the last bit."""
     for _ in range(100):  # whether a·(1/a) misses 1 depends on a
         _, abar = random_schedule(rng, integer(rng, 2, 20))
@@ -474,7 +498,7 @@ def keeps_level_0_clean(answer, rng):
 
 
 @lab.check("rescale_zero_terminal_snr")
-def moves_the_square_root_linearly(answer, rng):
+def moves_the_square_root_linearly(answer: Answer, rng: torch.Generator) -> None:
     """sqrt(abar) is shifted and stretched by one linear map, and then squared again."""
     phi, abar = random_angles(rng, integer(rng, 4, 30))
     abar, root = abar[:-1], phi[:-1].cos()
