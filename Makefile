@@ -5,8 +5,7 @@ export PATH := $(BIN):$(PATH)
 PORT ?= 8000
 SERVE ?= 1
 
-.PHONY: help demo test check test-peers coverage env labs lab book cheats checkpoints bench-grading bench-networks bench-unet bench-2d \
-	bench-orders lock clean
+.PHONY: help demo test check test-peers coverage env labs lab book cheats checkpoints bench-grading bench-networks bench-unet bench-2d bench-orders lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

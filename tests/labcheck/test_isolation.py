@@ -63,7 +63,7 @@ def look():
         "times": [(s.st_mode, s.st_mtime_ns, s.st_ctime_ns) for s in map(os.stat, ("/dev/null", "/dev", "/course"))],
         "abstract socket": outcome(connects, ABSTRACT),
         "socket in a file": outcome(connects, "/tmp/socket"),
-        "lock": outcome(locks, sys.executable),
+        "lock": outcome(locks, "/usr/bin/env"),
         "processes": len([p for p in range(1, 5000) if outcome(os.kill, p, 0) is None]),
         "threads": threading.active_count(),
         "environment": sorted(os.environ.items()),
@@ -105,7 +105,7 @@ def leave():
         kept.append(socket.socket(socket.AF_UNIX))
         kept[-1].bind(address)
         kept[-1].listen()
-    kept.append(open(sys.executable))
+    kept.append(open("/usr/bin/env"))
     fcntl.flock(kept[-1], fcntl.LOCK_EX)
     kept.append(os.dup2(kept[-1].fileno(), 200))
     if os.fork() == 0:

@@ -104,10 +104,12 @@ def _run(
 
 def _contained(root: Path, students: list[str], cell_seconds: int, port: int, pages=()) -> dict:
     """Run this module in a box; return whether each student was graded, and "ended" if the run did not end well."""
+    # What the run needs may itself lie in the folders that are covered.
+    visible = [word for path in (str(_REPOSITORY), sys.prefix) for word in ("--ro-bind", path, path)]
     box = [
         "prlimit", f"--as={_MEMORY}", "--core=0", "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent",
         "--new-session", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
-        "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", "--dir", "/tmp/home", "--setenv", "HOME", "/tmp/home",
+        "--tmpfs", "/tmp", "--tmpfs", "/var/tmp", *visible, "--dir", "/tmp/home", "--setenv", "HOME", "/tmp/home",
         "--bind", str(root), str(root), "--setenv", "PYTHONPATH", os.pathsep.join((str(_REPOSITORY), str(root))),
         "--setenv", "OMP_NUM_THREADS", "1", "--chdir", str(root), "--",
         sys.executable, "-m", __name__, str(root), str(cell_seconds), str(port), ",".join(pages), *students,
