@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from noise2data import checkpoints, shapes
 from noise2data.checkpoints import card, load, make, names, recipes, shape_label, untrained
+from noise2data.denoiser import Denoiser
 
 SHAPES_IN = {"digits": (1, 8, 8), "shapes": (4, 8, 8)}
+SHIPPED = sorted(file.stem for file in make.PACKAGE.glob("*.safetensors"))
 
 
 @pytest.fixture
@@ -123,3 +125,39 @@ def test_the_command_makes_what_is_named(tmp_path, few, capsys):
     with pytest.raises(SystemExit):
         make.main(["digit", *options])
     assert "there is no 'digit'; expected digits_judge, digits_eps" in capsys.readouterr().err
+
+
+# The files that ship ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_is_ready_to_use(name):
+    model = load(name)
+    x = torch.randn(2, *SHAPES_IN[name.split("_")[0]])
+    if name == "digits_judge":
+        assert model(x).shape == (2, 10) and model.features(x).shape == (2, 64)
+    elif name == "shapes_autoencoder":
+        assert model.encode(model.decode(x))[0].shape == x.shape
+    else:
+        assert isinstance(model, Denoiser) and model(x, 0.5).shape == x.shape
+    if name in ("digits_eps_class", "digits_edm", "digits_velocity", "shapes_latent"):
+        null = checkpoints.NO_SHAPE if name == "shapes_latent" else checkpoints.NO_DIGIT
+        assert not torch.equal(model(x, 0.5, torch.tensor([0, 1])), model(x, 0.5, torch.tensor([null, null])))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_has_the_loss_that_its_card_states(name, monkeypatch):
+    """Each held-out row with one draw, where the card has eight: the two differ by a few percent."""
+    monkeypatch.setattr(make, "REPEATS", 1)
+    monkeypatch.setattr(recipes, "PICTURES", 512)
+    model = load(name)
+    _, held_out = recipes.RECIPES[name].data(model, make.PACKAGE)
+    value = make.held_out_of(name, model, held_out)
+    (stated,) = re.findall(r"^\| held-out loss \| (.*) \|$", card(name), re.MULTILINE)
+    assert value == pytest.approx(float(stated), rel=0.2)
+
+
+def test_shipped_files_are_small_and_have_cards():
+    assert set(SHIPPED) <= set(names())
+    assert sorted(file.stem for file in make.PACKAGE.glob("*.md")) == SHIPPED
+    assert sum(file.stat().st_size for file in make.PACKAGE.glob("*.safetensors")) <= 12e6

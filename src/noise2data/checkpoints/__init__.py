@@ -6,7 +6,7 @@ how they were trained in `make`, which makes them all anew. Each has a model car
     digits_judge         a metrics.Judge of images (B, 1, 8, 8): logits (B, 10), features (B, 64)
     digits_eps           denoiser, predicts eps on the path of DDPM; knows no labels
     digits_eps_class     the same with labels: y = 0..9, and NO_DIGIT for none
-    digits_edm           denoiser, preconditioned as in EDM, on a variance-exploding path; labels as above
+    digits_edm           denoiser, preconditioned as in EDM, on EDM's path; labels as above
     digits_velocity      denoiser, predicts the velocity on the straight path; labels as above
     shapes_autoencoder   images (B, 3, 32, 32) <-> latents (B, 4, 8, 8)
     shapes_latent        denoiser of latents times `latent_scale`, predicts eps on the path of DDPM;
@@ -22,7 +22,7 @@ from noise2data.denoiser import Denoiser
 from noise2data.metrics import Judge
 from noise2data.networks.autoencoder import Autoencoder
 from noise2data.networks.unet import UNet
-from noise2data.paths import VE, Linear, VPLinear
+from noise2data.paths import EDM, Linear, VPLinear
 from noise2data.shapes import COLOURS, SHAPES
 
 NO_DIGIT = 10
@@ -51,7 +51,8 @@ def _digits_eps_class() -> nn.Module:
 
 
 def _digits_edm() -> nn.Module:
-    return Denoiser(UNet(1, 48, (1, 2), NO_DIGIT + 1), VE(), "edm", sigma_data=DIGITS_STD)
+    # Its c is ln(sigma) / 4: one wave of ln(sigma), and slower ones.
+    return Denoiser(UNet(1, 48, (1, 2), NO_DIGIT + 1, time_scale=4.0), EDM(), "edm", sigma_data=DIGITS_STD)
 
 
 def _digits_velocity() -> nn.Module:

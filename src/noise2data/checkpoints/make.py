@@ -69,7 +69,7 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
         "held-out loss before rounding to half precision": held_out_of(name, trained, held_out),
         **recipe.measure(stored, folder),
     }
-    spent = f"{steps} steps by {how}: {seconds:.0f} seconds on {torch.get_num_threads()} threads"
+    spent = f"{steps} steps by {how}: {seconds:.0f} seconds, threads: {torch.get_num_threads()}"
     (folder / f"{name}.md").write_text(_card(name, stored, spent, measures), encoding="utf-8")
     state.unlink(missing_ok=True)
     return measures

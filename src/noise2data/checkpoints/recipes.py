@@ -238,7 +238,7 @@ RECIPES = {
         steps=5000,
     ),
     "digits_edm": Recipe(
-        "A denoiser of digits with labels: a preconditioned U-Net on a variance-exploding path (EDM)." + _LABELS,
+        "A denoiser of digits with labels: a preconditioned U-Net on the path of EDM." + _LABELS,
         _DIGITS,
         lambda model, folder: digits(),
         edm_loss,
