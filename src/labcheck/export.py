@@ -37,7 +37,7 @@ class ExportError(ValueError):
     """The gradebook cannot be exported as asked."""
 
 
-class CampusExport(ExportPlugin):  # type: ignore[misc]  # nbgrader is not typed
+class CampusExport(ExportPlugin):
     """What the exporters share: which assignments and students, their scores, and the writing of the file."""
 
     titles = Dict(

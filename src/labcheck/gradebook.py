@@ -107,7 +107,7 @@ class Nbgrader:
             return submission.score, submission.max_score
 
 
-class _Autograde(Autograde):  # type: ignore[misc]  # nbgrader is not typed
+class _Autograde(Autograde):
     """nbgrader's, also for a submission without a notebook: `labcheck.intake` puts a blank one there."""
 
     def start(self) -> None:

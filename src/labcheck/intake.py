@@ -37,7 +37,7 @@ class Intake(NotebookExporter):
     """
 
     def __init__(self, parent: Any = None, **kwargs: Any) -> None:
-        super().__init__(parent=parent, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(parent=parent, **kwargs)  # type: ignore[no-untyped-call]  # nbconvert is typed in part
         if isinstance(parent, Autograde):
             copies = _room(Path(parent.coursedir.root))
             self.discard = weakref.finalize(self, shutil.rmtree, copies, ignore_errors=True)

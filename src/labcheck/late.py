@@ -39,7 +39,7 @@ from traitlets import Bunch, Float, TraitError, validate
 _HOUR, _DAY = 3600, 86400  # seconds
 
 
-class PerDay(BasePlugin):  # type: ignore[misc]  # nbgrader is not typed
+class PerDay(BasePlugin):
     """Takes a share of the score for each day begun after a grace period; no penalty unless a share is set."""
 
     share = Float(0.0, help="Share of the score, 0 to 1, that each day begun costs.").tag(config=True)

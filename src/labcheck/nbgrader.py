@@ -27,7 +27,7 @@ from labcheck.pipeline import nbgrader_config
 Resources = dict[str, Any]  # what nbconvert hands from step to step
 
 
-class Reanchor(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader is not typed
+class Reanchor(NbGraderPreprocessor):
     """Rebuilds a submitted notebook on the released one."""
 
     def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
@@ -35,7 +35,7 @@ class Reanchor(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader is not t
         return reanchor(nb, released), resources
 
 
-class Judge(NbGraderPreprocessor):  # type: ignore[misc]  # nbgrader is not typed
+class Judge(NbGraderPreprocessor):
     """Grades a notebook in the sandbox; student code never runs in this process."""
 
     walls = Bool(True, help="False runs student code unprotected, which the grade records.").tag(config=True)

@@ -20,24 +20,12 @@ from noise2data.distillation import (
     squared_error,
 )
 from noise2data.mixtures import GaussianMixture
-from noise2data.paths import VE, Discrete, Linear, VPCosine, VPLinear, per_sample
-from noise2data.schedules import cosine_alpha_bar
+from noise2data.paths import VE, Linear, VPCosine, per_sample
+from tests.noise2data.every_path import PATHS, each_path, randn
 
 F64 = torch.float64
-PATHS = {
-    "vp_linear": VPLinear(),
-    "vp_cosine": VPCosine(),
-    "ve": VE(0.01, 20.0),
-    "linear": Linear(),
-    "discrete": Discrete(cosine_alpha_bar(20)),
-}
-each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 S = 0.6  # the data of most tests: N(0, S^2 I) in the plane
 MIXTURE = GaussianMixture([[0.0, 0.0]], [1.0], S)
-
-
-def randn(*shape, seed=0, dtype=F64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 class On:

@@ -12,18 +12,10 @@ from noise2data import odes
 from noise2data.denoiser import Denoiser
 from noise2data.guidance import classifier_guided, drop_labels, guided, interval_weight, rescale, with_labels
 from noise2data.mixtures import GaussianMixture
-from noise2data.paths import VE, Discrete, Linear, VPCosine, VPLinear
-from noise2data.schedules import cosine_alpha_bar
+from noise2data.paths import VE, Linear
+from tests.noise2data.every_path import each_path
 
 F64 = torch.float64
-PATHS = {
-    "vp_linear": VPLinear(),
-    "vp_cosine": VPCosine(),
-    "ve": VE(0.01, 20.0),
-    "linear": Linear(),
-    "discrete": Discrete(cosine_alpha_bar(20)),
-}
-each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 
 # Two labels, 0 and 1; label 2 stands for none.
 NULL = 2

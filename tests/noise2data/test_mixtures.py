@@ -10,26 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from noise2data.mixtures import GaussianMixture, eight_gaussians, two_moons_mixture
-from noise2data.paths import VE, Discrete, Linear, VPCosine, VPLinear
-from noise2data.schedules import cosine_alpha_bar
+from noise2data.paths import Linear, VPCosine, VPLinear
+from tests.noise2data.every_path import PATHS, each_path, randn
 
 F64 = torch.float64
-PATHS = {
-    "vp_linear": VPLinear(),
-    "vp_cosine": VPCosine(),
-    "ve": VE(0.01, 20.0),
-    "linear": Linear(),
-    "discrete": Discrete(cosine_alpha_bar(20)),
-}
-each_path = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def randn(*shape, seed=0, dtype=F64):
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
 
 
 def uneven(dtype=F64):

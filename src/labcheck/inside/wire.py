@@ -86,9 +86,8 @@ def unpack(data: bytes) -> Any:
         raise WireError(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE:,} may be received")
     entries = 0
 
-    def count(
-        row: list[Any],
-    ) -> list[Any]:  # a byte on the wire is up to 64 bytes in memory, so a value is measured while it is built
+    # A byte on the wire is up to 64 bytes in memory, so a value is measured while it is built.
+    def count(row: list[Any]) -> list[Any]:
         nonlocal entries
         entries += 1 + len(row)
         if entries > _MAX_ENTRIES:
