@@ -28,6 +28,7 @@ _MESSAGE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _TMP_BYTES = 64 * 2**20
 _COURSE = "/course"
+_PYTHON = "/python"  # where the environment is mounted: its own place may be below /tmp, which is covered
 _SEALED = [  # once all is mounted: these are in memory, without a cap
     word for folder in ("/", "/dev", "/dev/pts") for word in ("--remount-ro", folder)
 ]
@@ -232,7 +233,7 @@ class Sandbox:
             return [*python, _START.format(str(room))]
         return [
             *bubblewrap(innermost=self.config["walls"] == "shared"), *_read_only_system(), *_masks(self.packages),
-            "--ro-bind", str(room), _COURSE, *_SEALED, *python, _START.format(_COURSE),
+            "--ro-bind", str(room), _COURSE, *_SEALED, _inside(sys.executable), *python[1:], _START.format(_COURSE),
         ]  # fmt: skip
 
 
@@ -261,6 +262,9 @@ def require_bubblewrap() -> None:
     advice = "or ask for --no-sandbox, which lets submissions read and change this machine"
     if shutil.which("bwrap") is None:
         raise SandboxUnavailable(f"bubblewrap is not installed: install it (apt install bubblewrap), {advice}")
+    if Path(sys.base_prefix).is_relative_to("/tmp") and sys.base_prefix != sys.prefix:
+        raise SandboxUnavailable(f"Python is installed in {sys.base_prefix}, below /tmp, which the sandbox covers: "
+                                 f"use a Python that is installed elsewhere, {advice}")  # fmt: skip
     probe = [*bubblewrap(innermost=False), *_read_only_system(), *_SEALED, "/usr/bin/true"]
     result = subprocess.run(probe, capture_output=True, text=True)
     if result.returncode != 0:
@@ -301,8 +305,15 @@ def _read_only_system() -> list[str]:
             mounts += ["--ro-bind", path, path]
     for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
         if not Path(prefix).is_relative_to("/usr"):
-            mounts += ["--ro-bind", prefix, prefix]
+            mounts += ["--ro-bind", prefix, _inside(prefix)]
     return mounts
+
+
+def _inside(path: str) -> str:
+    """Where a path of this Python's environment stands in the sandbox."""
+    if not Path(path).is_relative_to(sys.prefix) or Path(sys.prefix).is_relative_to("/usr"):
+        return path
+    return str(_PYTHON / Path(path).relative_to(sys.prefix))
 
 
 def _masks(packages: Sequence[str]) -> list[str]:
@@ -311,7 +322,7 @@ def _masks(packages: Sequence[str]) -> list[str]:
     for package in ("labcheck", *packages):
         folder = _folder(package)
         if any(folder.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix, "/usr")):
-            masks += ["--tmpfs", str(folder)]
+            masks += ["--tmpfs", _inside(str(folder))]
     return masks
 
 

@@ -1,8 +1,10 @@
 """A sandbox starts, serves one submission after the other, refuses where it cannot be had, and leaves nothing."""
 
 import os
+import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from labcheck.sandbox import Sandbox, SandboxBroken, SandboxUnavailable, require
 from tests.labcheck.submitting import LAB, Submission, run
 
 RIGHT = "def f():\n    return 5"
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -80,6 +83,31 @@ def test_a_driver_that_does_not_go_is_ended(monkeypatch, room):
         os.kill(sandbox.process.pid, 19)
     assert sandbox.process.poll() == -9
     assert not list(room.iterdir())
+
+
+@pytest.mark.grading
+def test_an_environment_below_tmp_is_there_when_a_check_imports_of_it():
+    program = """
+import sys
+from labcheck.sandbox import Sandbox
+from tests.labcheck.submitting import LAB, run
+source = "def f():\\n    import threadpoolctl\\n    return threadpoolctl.__file__"
+with Sandbox(LAB) as sandbox:
+    print(sys.prefix, sandbox.config["walls"], run(sandbox, source))
+"""
+    with tempfile.TemporaryDirectory(dir="/tmp") as elsewhere:
+        moved = ["bwrap", "--dev-bind", "/", "/", "--bind", sys.prefix, elsewhere]
+        python = f"{elsewhere}/{Path(sys.executable).relative_to(sys.prefix)}"
+        told = subprocess.run([*moved, python, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    prefix, walls, imported = told.stdout.split() or [told.stderr, "", ""]
+    assert (prefix, walls) == (elsewhere, "own")
+    assert imported.startswith("/python/"), imported
+
+
+def test_a_python_that_the_sandbox_would_cover_is_one_clear_line(monkeypatch):
+    monkeypatch.setattr(sys, "base_prefix", "/tmp/python")
+    with pytest.raises(SandboxUnavailable, match=r"^Python is installed in /tmp/python, .* --no-sandbox.*$"):
+        require_bubblewrap()
 
 
 def test_no_bubblewrap_is_one_clear_line(monkeypatch, tmp_path):
