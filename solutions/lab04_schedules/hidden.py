@@ -7,42 +7,21 @@ import math
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from noise2data.checks.lab04_schedules import (
+from noise2data.checks.arguments import (
     abar_of,
-    advice,
-    cosine_by_definition,
-    differs_little,
     distinct_levels,
-    expect_rows,
     integer,
-    is_right,
-    linear_betas,
     normal,
     on_batch_axis,
     random_angles,
     random_schedule,
     uniform,
-    with_rows,
 )
+from noise2data.checks.expectations import expect_gradient, expect_rows, expect_untouched, with_rows
+from noise2data.checks.hints import advice, differs_little, is_right
+from noise2data.checks.lab04_schedules import cosine_by_definition, linear_betas
 
 lab = Battery("lab04_schedules", hidden=True)
-
-
-def expect_untouched(seen, *given, draws: bool = False) -> None:
-    """Fail if a call changed one of its arguments, its requires_grad, or drew random numbers."""
-    for position, tensor in enumerate(given):
-        if isinstance(tensor, torch.Tensor):
-            same = torch.equal(seen.args[position], tensor)
-            expect(same, f"argument {position + 1} was changed in place; work on a new tensor")
-    expect(seen.kept_requires_grad, "requires_grad of an argument was changed")
-    expect(not seen.global_draws, "random numbers were drawn; the noise is given")
-
-
-def expect_gradient(seen, index: int, want: torch.Tensor, name: str, part=slice(None)) -> None:
-    """Fail unless the gradient with respect to an argument is there and is the wanted one."""
-    got = seen.grads[index]
-    expect(got is not None, f"no gradient reaches {name}: use torch operations, without .item(), .numpy() or no_grad")
-    expect_close(got[part], want[part], rtol=1e-4, atol=1e-6, dtype=False, what=f"the gradient with respect to {name}")
 
 
 def expect_close_logs(got, want: torch.Tensor, hint: str) -> None:
@@ -180,7 +159,7 @@ def puts_levels_on_the_batch_axis(answer, rng):
     b = betas[k - 1][:, None]
     what, hint = f"the result for x of shape {(B, B)} and k of shape {(B,)}", "give k's factors the shape (B, 1)"
     want = (1 - b).sqrt() * x + b.sqrt() * noise
-    expect_rows(answer.q_step, x, k, noise, abar, want, what=what, hint=hint)
+    expect_rows(answer.q_step, (x, k, noise, abar), 1, want, what=what, hint=hint)
 
 
 @lab.check("q_step")
@@ -193,7 +172,7 @@ def takes_levels_of_images(answer, rng):
         what = f"the result for x of shape {shape} and k of shape ({shape[0]},)"
         hint = "give k's factors the shape (B, 1, ..., 1)"
         want = (1 - b).sqrt() * x + b.sqrt() * noise
-        expect_rows(answer.q_step, x, k, noise, abar, want, what=what, hint=hint)
+        expect_rows(answer.q_step, (x, k, noise, abar), 1, want, what=what, hint=hint)
 
 
 @lab.check("q_step")
@@ -216,7 +195,7 @@ def ends_in_pure_noise_at_zero_snr(answer, rng):
     b = betas[k - 1][:, None]
     want = (1 - b).sqrt() * x + b.sqrt() * noise
     ends = {8: "beta is 1 in the last step"}
-    expect_rows(answer.q_step, x, k, noise, abar, want, hint="row i belongs to k[i]", ends=ends)
+    expect_rows(answer.q_step, (x, k, noise, abar), 1, want, hint="row i belongs to k[i]", ends=ends)
 
 
 @lab.check("q_step")
@@ -272,7 +251,7 @@ def puts_levels_on_the_batch_axis_of_x0(answer, rng):
     angle = phi[k][:, None]
     what, hint = f"the result for x0 of shape {(B, B)} and k of shape {(B,)}", "give k's factors the shape (B, 1)"
     want = angle.cos() * x0 + angle.sin() * eps
-    expect_rows(answer.q_sample, x0, k, eps, abar, want, what=what, hint=hint)
+    expect_rows(answer.q_sample, (x0, k, eps, abar), 1, want, what=what, hint=hint)
 
 
 @lab.check("q_sample")
@@ -286,7 +265,7 @@ def takes_levels_of_a_batch_of_images(answer, rng):
         hint = "give k's factors the shape (B, 1, ..., 1)"
         want = angle.cos() * x0 + angle.sin() * eps
         ends = {0: "abar[0] is 1 and needs no guard"}
-        expect_rows(answer.q_sample, x0, k, eps, abar, want, what=what, hint=hint, ends=ends)
+        expect_rows(answer.q_sample, (x0, k, eps, abar), 1, want, what=what, hint=hint, ends=ends)
 
 
 @lab.check("q_sample")

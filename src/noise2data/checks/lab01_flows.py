@@ -13,6 +13,7 @@ import torch
 from labcheck.answer import Answer, AnswerError
 from labcheck.checks import Battery
 from labcheck.expect import expect, expect_close, expect_type
+from noise2data.checks.arguments import normal, number, uneven_grid
 
 lab = Battery(
     "lab01_flows",
@@ -21,30 +22,14 @@ lab = Battery(
 )
 
 
-def _normal(rng: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(shape, generator=rng, dtype=dtype)
-
-
-def _uniform(rng: torch.Generator, low: float, high: float) -> float:
-    """One Python number between two."""
-    return low + (high - low) * torch.rand((), generator=rng, dtype=torch.float64).item()
-
-
-def _grid(rng: torch.Generator, start: float, end: float, n: int) -> torch.Tensor:
-    """An uneven grid of n + 1 times from start to end: intervals differ by up to a factor of three."""
-    widths = 0.5 + torch.rand(n, generator=rng, dtype=torch.float64)
-    inner = torch.cumsum(widths, 0) / widths.sum()
-    return start + (end - start) * torch.cat([torch.zeros(1, dtype=torch.float64), inner])
-
-
 # euler_step
 
 
 @lab.check("euler_step")
 def follows_a_constant_field(answer: Answer, rng: torch.Generator) -> None:
     """In a constant field one step moves every point by dt times the field."""
-    x, v, dt = _normal(rng, 5, 3), _normal(rng, 3), _uniform(rng, 0.1, 0.4)
-    got = answer.euler_step(answer.fixture("constant_field", v=v), x, _uniform(rng, 0, 1), dt)
+    x, v, dt = normal(rng, 5, 3), normal(rng, 3), number(rng, 0.1, 0.4)
+    got = answer.euler_step(answer.fixture("constant_field", v=v), x, number(rng, 0, 1), dt)
     expect_type(got, torch.Tensor)
     if got.shape == x.shape:
         expect(
@@ -57,7 +42,7 @@ def follows_a_constant_field(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("euler_step")
 def is_linear_on_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x one step multiplies x by I + dt A."""
-    A, x, dt = _normal(rng, 4, 4), _normal(rng, 6, 4), _uniform(rng, 0.05, 0.3)
+    A, x, dt = normal(rng, 4, 4), normal(rng, 6, 4), number(rng, 0.05, 0.3)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(4, dtype=torch.float64))
     step = torch.eye(4, dtype=torch.float64) + dt * A
     expect_close(answer.euler_step(f, x, 0.0, dt), x @ step.T, hint="evaluate f at x, and step by dt times it")
@@ -66,7 +51,7 @@ def is_linear_on_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("euler_step")
 def looks_once_at_the_start(answer: Answer, rng: torch.Generator) -> None:
     """It calls f exactly once, at the time t at which the step starts."""
-    x, v, t, dt = _normal(rng, 4, 2), _normal(rng, 2), _uniform(rng, 0.2, 0.8), _uniform(rng, 0.05, 0.2)
+    x, v, t, dt = normal(rng, 4, 2), normal(rng, 2), number(rng, 0.2, 0.8), number(rng, 0.05, 0.2)
     f = answer.fixture("constant_field", v=v, c=3.0)
     got = answer.euler_step(f, x, t, dt)
     expect_close(got, x + dt * (1 + 3 * t) * v, hint="f is evaluated at the time t, where the step starts")
@@ -81,7 +66,7 @@ TWO_SLOPES = "the mean of two slopes: the first at (x, t), the second at the Eul
 @lab.check("heun_step")
 def is_second_order_on_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x one step multiplies x by I + dt A + (dt A)²/2."""
-    A, x, dt = _normal(rng, 3, 3), _normal(rng, 6, 3), _uniform(rng, 0.1, 0.4)
+    A, x, dt = normal(rng, 3, 3), normal(rng, 6, 3), number(rng, 0.1, 0.4)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(3, dtype=torch.float64))
     got = answer.heun_step(f, x, 0.0, dt)
     eye = torch.eye(3, dtype=torch.float64)
@@ -97,8 +82,8 @@ def is_second_order_on_a_linear_field(answer: Answer, rng: torch.Generator) -> N
 @lab.check("heun_step")
 def takes_the_second_slope_at_the_end_time(answer: Answer, rng: torch.Generator) -> None:
     """The second slope is evaluated at t + dt: a field linear in time is integrated exactly."""
-    x, v = _normal(rng, 4, 3), _normal(rng, 3)
-    t, dt = _uniform(rng, 0.2, 0.6), _uniform(rng, 0.1, 0.3)
+    x, v = normal(rng, 4, 3), normal(rng, 3)
+    t, dt = number(rng, 0.2, 0.6), number(rng, 0.1, 0.3)
     got = answer.heun_step(answer.fixture("constant_field", v=v, c=2.0), x, t, dt)
     integral = dt + ((t + dt) ** 2 - t**2)  # of 1 + 2 t
     expect_close(got, x + integral * v, hint=TWO_SLOPES)
@@ -107,7 +92,7 @@ def takes_the_second_slope_at_the_end_time(answer: Answer, rng: torch.Generator)
 @lab.check("heun_step")
 def averages_the_slopes_of_both_ends(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = -x³ the step is the average of the slopes at x and at the Euler predictor."""
-    x, dt = _normal(rng, 8, 2), _uniform(rng, 0.1, 0.3)
+    x, dt = normal(rng, 8, 2), number(rng, 0.1, 0.3)
     # The average of x³ and (x - dt x³)³, expanded in powers of dt.
     want = x - dt * x**3 + 1.5 * dt**2 * x**5 - 1.5 * dt**3 * x**7 + 0.5 * dt**4 * x**9
     got = answer.heun_step(answer.fixture("cubic_field"), x, 0.0, dt)
@@ -123,8 +108,8 @@ def averages_the_slopes_of_both_ends(answer: Answer, rng: torch.Generator) -> No
 @lab.check("heun_step")
 def calls_the_field_twice(answer: Answer, rng: torch.Generator) -> None:
     """It calls f exactly twice."""
-    f = answer.fixture("affine_field", A=_normal(rng, 2, 2), b=_normal(rng, 2))
-    answer.heun_step(f, _normal(rng, 3, 2), 0.5, 0.1)
+    f = answer.fixture("affine_field", A=normal(rng, 2, 2), b=normal(rng, 2))
+    answer.heun_step(f, normal(rng, 3, 2), 0.5, 0.1)
     expect(
         answer.calls(f) == 2, f"f is called {answer.calls(f)} times; Heun needs it exactly twice: keep the first slope"
     )
@@ -136,7 +121,7 @@ def calls_the_field_twice(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("integrate")
 def returns_every_state_on_an_uneven_grid(answer: Answer, rng: torch.Generator) -> None:
     """Row i is the state at ts[i], also on an uneven grid; row 0 is x."""
-    x, ts, c = _normal(rng, 5, 2), _grid(rng, 0.2, 1.3, 7), _uniform(rng, 0.5, 1.0)
+    x, ts, c = normal(rng, 5, 2), uneven_grid(rng, 0.2, 1.3, 7), number(rng, 0.5, 1.0)
     f = answer.fixture("cubic_field")  # the step rule ignores it
     got = answer.integrate(f, x, ts, answer.fixture("growth_step", c=c))
     want = x * torch.exp(c * (ts**2 - ts[0] ** 2))[:, None, None]
@@ -152,7 +137,7 @@ def returns_every_state_on_an_uneven_grid(answer: Answer, rng: torch.Generator) 
 @lab.check("integrate")
 def hands_the_field_to_the_step(answer: Answer, rng: torch.Generator) -> None:
     """The step rule receives f, the state, the time and dt, in this order."""
-    x, v, ts = _normal(rng, 4, 3), _normal(rng, 3), _grid(rng, 0.0, 1.0, 5)
+    x, v, ts = normal(rng, 4, 3), normal(rng, 3), uneven_grid(rng, 0.0, 1.0, 5)
     got = answer.integrate(answer.fixture("constant_field", v=v, c=1.5), x, ts, answer.fixture("midtime_step"))
     want = x + (ts + 0.75 * ts**2)[:, None, None] * v
     expect_close(got, want, hint="x = step(f, x, ts[i], ts[i+1] - ts[i]), with the step that is passed in")
@@ -163,7 +148,7 @@ def takes_one_step_per_interval(answer: Answer, rng: torch.Generator) -> None:
     """It takes one step for each of the len(ts) - 1 intervals."""
     n = int(torch.randint(3, 9, (), generator=rng))
     step = answer.fixture("growth_step", c=1.0)
-    answer.integrate(answer.fixture("cubic_field"), _normal(rng, 3, 2), _grid(rng, 0.0, 1.0, n), step)
+    answer.integrate(answer.fixture("cubic_field"), normal(rng, 3, 2), uneven_grid(rng, 0.0, 1.0, n), step)
     calls = answer.calls(step)
     expect(
         calls == n, f"`step` is called {calls} times for {n + 1} times; expected one call for each of the {n} intervals"
@@ -176,7 +161,7 @@ def takes_one_step_per_interval(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("observed_order")
 def reads_the_exponent_of_a_power_law(answer: Answer, rng: torch.Generator) -> None:
     """If the errors are exactly C h^p, the result is p, as a Python float."""
-    p, C = _uniform(rng, 0.5, 4.0), _uniform(rng, 0.1, 10.0)
+    p, C = number(rng, 0.5, 4.0), number(rng, 0.1, 10.0)
     steps = [0.5, 0.25, 0.125, 0.0625]
     got = answer.observed_order([C * h**p for h in steps], steps)
     expect_close(got, p, rtol=1e-6, hint="the slope of log(error) over log(step size)")
@@ -199,13 +184,13 @@ def scattered_power_law(rng: torch.Generator, n: int) -> tuple[torch.Tensor, tor
     Returns:
         errors (n,), step sizes (n,), p.
     """
-    p = _uniform(rng, 0.7, 3.0)
+    p = number(rng, 0.7, 3.0)
     log_h = -torch.cumsum(0.3 + torch.rand(n, generator=rng, dtype=torch.float64), 0)
     basis, _ = torch.linalg.qr(torch.stack([torch.ones_like(log_h), log_h], 1))
-    noise = _normal(rng, n)
+    noise = normal(rng, n)
     noise = noise - basis @ (basis.T @ noise)
     noise = 0.5 * noise / noise.norm()
-    return torch.exp(p * log_h + _uniform(rng, 0.5, 2.0) + noise), torch.exp(log_h), p
+    return torch.exp(p * log_h + number(rng, 0.5, 2.0) + noise), torch.exp(log_h), p
 
 
 # exact_divergence
@@ -214,9 +199,9 @@ def scattered_power_law(rng: torch.Generator, n: int) -> tuple[torch.Tensor, tor
 @lab.check("exact_divergence")
 def is_the_trace_of_a_linear_field(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x + b the divergence of every sample is the trace of A."""
-    A, x = _normal(rng, 4, 4), _normal(rng, 6, 4)
+    A, x = normal(rng, 4, 4), normal(rng, 6, 4)
     with explained_errors():
-        got = answer.exact_divergence(answer.fixture("affine_field", A=A, b=_normal(rng, 4)), x, 0.5)
+        got = answer.exact_divergence(answer.fixture("affine_field", A=A, b=normal(rng, 4)), x, 0.5)
     if isinstance(got, torch.Tensor) and got.shape == (6,):
         expect(
             not torch.allclose(got.double(), A.sum().expand(6)),
@@ -228,7 +213,7 @@ def is_the_trace_of_a_linear_field(answer: Answer, rng: torch.Generator) -> None
 @lab.check("exact_divergence")
 def follows_a_curved_field(answer: Answer, rng: torch.Generator) -> None:
     """For a non-linear, time-dependent field it is the divergence at each sample and at the time t."""
-    W, V, x, t = _normal(rng, 5, 3), _normal(rng, 3, 5), _normal(rng, 7, 3), _uniform(rng, 0.2, 0.9)
+    W, V, x, t = normal(rng, 5, 3), normal(rng, 3, 5), normal(rng, 7, 3), number(rng, 0.2, 0.9)
     with explained_errors():
         got = answer.exact_divergence(answer.fixture("sine_field", W=W, V=V, c=2.0), x, t)
     expect_close(got, sine_divergence(W, V, 2.0, x, t), hint="each sample has its own Jacobian diagonal")
@@ -237,8 +222,8 @@ def follows_a_curved_field(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("exact_divergence")
 def works_without_grad(answer: Answer, rng: torch.Generator) -> None:
     """It works inside torch.no_grad() as well."""
-    A, x = _normal(rng, 3, 3), _normal(rng, 4, 3)
-    f = answer.fixture("affine_field", A=A, b=_normal(rng, 3))
+    A, x = normal(rng, 3, 3), normal(rng, 4, 3)
+    f = answer.fixture("affine_field", A=A, b=normal(rng, 3))
     got = call_without_grad(answer, "exact_divergence", f, x, 0.1)
     expect_close(got, A.trace().expand(4), what="the result inside torch.no_grad()")
 
@@ -279,8 +264,8 @@ def sine_divergence(W: torch.Tensor, V: torch.Tensor, c: float, x: torch.Tensor,
 @lab.check("hutchinson_divergence")
 def is_the_quadratic_form_of_the_jacobian(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x + b the result is v^T A v, with the v that is passed in."""
-    A, x, probe = _normal(rng, 4, 4), _normal(rng, 6, 4), _normal(rng, 6, 4)
-    got = answer.hutchinson_divergence(answer.fixture("affine_field", A=A, b=_normal(rng, 4)), x, 0.5, probe)
+    A, x, probe = normal(rng, 4, 4), normal(rng, 6, 4), normal(rng, 6, 4)
+    got = answer.hutchinson_divergence(answer.fixture("affine_field", A=A, b=normal(rng, 4)), x, 0.5, probe)
     want = torch.einsum("bi,ij,bj->b", probe, A, probe)
     if isinstance(got, torch.Tensor) and got.shape == (6,):
         expect(not torch.allclose(got.double(), want / 4), "sum over the features, do not average over them")
@@ -290,9 +275,9 @@ def is_the_quadratic_form_of_the_jacobian(answer: Answer, rng: torch.Generator) 
 @lab.check("hutchinson_divergence")
 def averages_to_the_divergence(answer: Answer, rng: torch.Generator) -> None:
     """Averaged over all sign vectors v in {-1, 1}^d, it is the divergence exactly."""
-    W, V, t = _normal(rng, 5, 3), _normal(rng, 3, 5), _uniform(rng, 0.2, 0.9)
+    W, V, t = normal(rng, 5, 3), normal(rng, 3, 5), number(rng, 0.2, 0.9)
     probe = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=3)), dtype=torch.float64)
-    x = _normal(rng, 1, 3).expand(8, 3).clone()
+    x = normal(rng, 1, 3).expand(8, 3).clone()
     got = answer.hutchinson_divergence(answer.fixture("sine_field", W=W, V=V, c=1.0), x, t, probe)
     expect_type(got, torch.Tensor)
     expect(got.shape == (8,), f"the result has shape {tuple(got.shape)}; expected (B,) = (8,)")
@@ -304,8 +289,8 @@ def averages_to_the_divergence(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("hutchinson_divergence")
 def works_without_grad_too(answer: Answer, rng: torch.Generator) -> None:
     """It works inside torch.no_grad() as well."""
-    A, x, probe = _normal(rng, 3, 3), _normal(rng, 4, 3), _normal(rng, 4, 3)
-    f = answer.fixture("affine_field", A=A, b=_normal(rng, 3))
+    A, x, probe = normal(rng, 3, 3), normal(rng, 4, 3), normal(rng, 4, 3)
+    f = answer.fixture("affine_field", A=A, b=normal(rng, 3))
     got = call_without_grad(answer, "hutchinson_divergence", f, x, 0.1, probe)
     want = torch.einsum("bi,ij,bj->b", probe, A, probe)
     expect_close(got, want, what="the result inside torch.no_grad()")
@@ -324,9 +309,9 @@ def pair(value: Any) -> Any:
 @lab.check("integrate_log_density")
 def loses_density_where_the_flow_expands(answer: Answer, rng: torch.Generator) -> None:
     """For f(x, t) = A x the log-density changes by minus trace(A) times the time, whatever the grid."""
-    A, x, ts = _normal(rng, 3, 3), _normal(rng, 5, 3), _grid(rng, 0.1, 0.9, 6)
+    A, x, ts = normal(rng, 3, 3), normal(rng, 5, 3), uneven_grid(rng, 0.1, 0.9, 6)
     A = A + (1.0 - A.trace() / 3) * torch.eye(3, dtype=torch.float64)  # trace 3: it expands
-    f = answer.fixture("affine_field", A=A, b=_normal(rng, 3))
+    f = answer.fixture("affine_field", A=A, b=normal(rng, 3))
     divergence = answer.fixture("constant_divergence", value=3.0)
     _, delta = pair(answer.integrate_log_density(f, divergence, x, ts))
     want = torch.full((5,), -3.0 * 0.8, dtype=torch.float64)
@@ -341,7 +326,7 @@ def loses_density_where_the_flow_expands(answer: Answer, rng: torch.Generator) -
 @lab.check("integrate_log_density")
 def moves_the_points_by_heun_steps(answer: Answer, rng: torch.Generator) -> None:
     """x_end is the end of one Heun step per interval, of shape (B, d)."""
-    A, x, ts = 0.5 * _normal(rng, 3, 3), _normal(rng, 5, 3), _grid(rng, 0.0, 1.0, 5)
+    A, x, ts = 0.5 * normal(rng, 3, 3), normal(rng, 5, 3), uneven_grid(rng, 0.0, 1.0, 5)
     f = answer.fixture("affine_field", A=A, b=torch.zeros(3, dtype=torch.float64))
     end, _ = pair(answer.integrate_log_density(f, answer.fixture("constant_divergence", value=A.trace().item()), x, ts))
     want = x
@@ -353,7 +338,7 @@ def moves_the_points_by_heun_steps(answer: Answer, rng: torch.Generator) -> None
 @lab.check("integrate_log_density")
 def takes_the_divergence_at_both_ends(answer: Answer, rng: torch.Generator) -> None:
     """Along straight lines, a divergence linear in x and t is integrated exactly: both ends count."""
-    v, w, x, ts = _normal(rng, 2), _normal(rng, 2), _normal(rng, 6, 2), _grid(rng, 0.3, 1.1, 4)
+    v, w, x, ts = normal(rng, 2), normal(rng, 2), normal(rng, 6, 2), uneven_grid(rng, 0.3, 1.1, 4)
     divergence = answer.fixture("polynomial_divergence", w=w, q=torch.zeros(2, dtype=torch.float64), c=2.0)
     _, delta = pair(answer.integrate_log_density(answer.fixture("constant_field", v=v), divergence, x, ts))
     T = (ts[-1] - ts[0]).item()

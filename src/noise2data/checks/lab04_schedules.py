@@ -7,70 +7,30 @@ log-SNRs, coefficients from angles (abar = cos² of an angle), products from sum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import Answer, AnswerError
-from labcheck.expect import CheckFailed
+from labcheck.answer import Answer
+from noise2data.checks.arguments import (
+    abar_of,
+    distinct_levels,
+    integer,
+    normal,
+    random_angles,
+    random_schedule,
+    uniform,
+)
+from noise2data.checks.expectations import expect_rows, with_rows
+from noise2data.checks.hints import CAST_LAST, advice, differs_little, recognise
 
 lab = Battery(
     "lab04_schedules",
     fixtures="noise2data.checks.fixtures",
     forbidden=["noise2data.schedules", "noise2data.paths"],
 )
-
-
-# ---- Schedules and levels that the checks make up
-
-
-def integer(rng: torch.Generator, low: int, high: int) -> int:
-    """A random integer in low..high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=rng))
-
-
-def uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> torch.Tensor:
-    """Uniform float64 draws in [low, high)."""
-    return low + (high - low) * torch.rand(shape, generator=rng, dtype=torch.float64)
-
-
-def normal(rng: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Standard normal draws; the same numbers in every dtype, but for rounding."""
-    return torch.randn(shape, generator=rng, dtype=torch.float64).to(dtype)
-
-
-def abar_of(betas: torch.Tensor) -> torch.Tensor:
-    """The schedule with these betas, (T,) → (T+1,) float64, as a sum of logarithms."""
-    logs = torch.log1p(-betas.double()).cumsum(0)
-    return torch.cat([torch.ones(1, dtype=torch.float64), logs.exp()])
-
-
-def random_schedule(
-    rng: torch.Generator, T: int, low: float = 0.02, high: float = 0.3
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random betas (T,) and their alpha-bar (T+1,), both float64."""
-    betas = uniform(rng, low, high, T)
-    return betas, abar_of(betas)
-
-
-def random_angles(rng: torch.Generator, T: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Angles 0 = phi_0 < ... < phi_T < pi/2 and abar = cos²(phi): then sqrt(1 - abar) is sin(phi)."""
-    steps = uniform(rng, 0.5, 1.5, T).cumsum(0)
-    phi = torch.cat([torch.zeros(1, dtype=torch.float64), steps / steps[-1] * 0.95 * math.pi / 2])
-    return phi, phi.cos() ** 2
-
-
-def distinct_levels(rng: torch.Generator, T: int, n: int, first: int = 1) -> torch.Tensor:
-    """n different levels of first..T in random order, (n,) int64."""
-    return first + torch.randperm(T + 1 - first, generator=rng)[:n]
-
-
-def on_batch_axis(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """(B,) values as (B, 1, ..., 1), to stand beside x."""
-    return values.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def linear_betas(T: int, beta_start: float, beta_end: float) -> torch.Tensor:
@@ -89,101 +49,6 @@ def cosine_by_definition(T: int, s: float, max_beta: float) -> torch.Tensor:
     for k in range(1, T + 1):
         abar.append(abar[-1] * max(f[k] / f[k - 1], 1 - max_beta))
     return torch.tensor(abar, dtype=torch.float64)
-
-
-def recognise(got: Any, mistakes: dict[str, torch.Tensor], otherwise: str = "") -> str:
-    """The sentence of the well-known mistake whose value this is, for a message."""
-    if not isinstance(got, torch.Tensor) or got.is_complex():
-        return otherwise
-    for sentence, wrong in mistakes.items():
-        if got.shape == wrong.shape and torch.allclose(got.double(), wrong.double(), rtol=1e-4, atol=1e-7):
-            return sentence
-    return otherwise
-
-
-# ---- Hints that are shown only where they apply
-
-EARLIER = "if an earlier check fails too, mend that one first"
-CAST_LAST = "compute the coefficients in abar's dtype, then cast them to x's"
-
-
-def advice(hint: str, applies: bool) -> str:
-    """A hint where it applies; elsewhere the advice to look at an earlier check."""
-    return hint if applies else EARLIER
-
-
-def differs_little(got: Any, want: torch.Tensor, limit: float = 1e-3) -> bool:
-    """Whether a value has the wanted shape and misses by rounding at most, relative to the largest entry."""
-    if not isinstance(got, torch.Tensor) or got.is_complex() or got.shape != want.shape:
-        return False
-    got, want = got.detach().double(), want.double()
-    scale = want.abs().max().clamp(min=1e-300)
-    return bool(((got - want).abs().max() / scale) < limit)  # NaN and inf are not little
-
-
-def is_right(call: Callable[[], Any], want: torch.Tensor, limit: float = 1e-3) -> bool:
-    """Whether another call of the student's function gives the wanted value; an error is not right."""
-    try:
-        return differs_little(call(), want, limit)
-    except Exception:
-        return False
-
-
-def with_rows(call: Callable[..., Any], *args: Any) -> Any:
-    """call(*args), whose k is (B,); torch's message on sizes that do not match gets the reason."""
-    try:
-        return call(*args)
-    except AnswerError as error:
-        if "must match the size" not in str(error):
-            raise
-        why = "k's factors have shape (B,); give them (B, 1, ..., 1)"
-        raise AnswerError(f"{error} — {why}", error.status) from None
-
-
-def expect_rows(
-    call: Callable[..., Any],
-    x: torch.Tensor,
-    k: torch.Tensor,
-    noise: torch.Tensor,
-    abar: torch.Tensor,
-    want: torch.Tensor,
-    *,
-    hint: str,
-    ends: dict[int, str] | None = None,
-    what: str = "the result",
-) -> None:
-    """Fail unless call(x, k, noise, abar), with k of shape (B,), is the wanted value.
-
-    The hint is about rows and shapes. It is shown only where the same levels, given as numbers, are right.
-    ends: {level: hint} for levels that have one of their own, shown where no other row is wrong.
-    """
-    got = with_rows(call, x, k, noise, abar)
-    try:
-        expect_close(got, want, rtol=1e-7, dtype=False, what=what)
-    except CheckFailed:
-        pass
-    else:
-        return
-    if differs_little(got, want):
-        wrong = []
-    else:
-        wrong = [i for i in range(len(k)) if not (_same_shape(got, want) and differs_little(got[i], want[i]))]
-    levels = {int(k[i]) for i in wrong}
-    if not wrong:
-        hint = CAST_LAST
-    elif ends and len(levels) == 1 and levels <= set(ends):
-        hint = ends[levels.pop()]
-    else:
-
-        def is_right_as_number(i: int) -> bool:
-            return is_right(lambda: call(x, int(k[i]), noise, abar)[i], want[i])
-
-        hint = advice(hint, all(map(is_right_as_number, wrong)))
-    expect_close(got, want, rtol=1e-7, dtype=False, what=what, hint=hint)
-
-
-def _same_shape(got: Any, want: torch.Tensor) -> bool:
-    return isinstance(got, torch.Tensor) and got.shape == want.shape
 
 
 def expect_schedule(abar: Any, T: int) -> None:
@@ -359,7 +224,7 @@ def takes_a_level_per_sample(answer: Answer, rng: torch.Generator) -> None:
     x, noise, k = normal(rng, 6, 2), normal(rng, 6, 2), distinct_levels(rng, 20, 6)
     b = betas[k - 1][:, None]
     want = (1 - b).sqrt() * x + b.sqrt() * noise
-    expect_rows(answer.q_step, x, k, noise, abar, want, hint="row i belongs to k[i]")
+    expect_rows(answer.q_step, (x, k, noise, abar), 1, want, hint="row i belongs to k[i]")
 
 
 @lab.check("q_step")
@@ -412,7 +277,7 @@ def takes_a_level_per_sample_from_0(answer: Answer, rng: torch.Generator) -> Non
     k = torch.cat([torch.zeros(1, dtype=torch.int64), distinct_levels(rng, 20, 5)])
     want = phi[k].cos()[:, None] * x0 + phi[k].sin()[:, None] * eps
     ends = {0: "abar[0] is 1 and needs no guard"}
-    expect_rows(answer.q_sample, x0, k, eps, abar, want, hint="row i belongs to k[i]", ends=ends)
+    expect_rows(answer.q_sample, (x0, k, eps, abar), 1, want, hint="row i belongs to k[i]", ends=ends)
     got = answer.q_sample(x0, k, eps, abar)
     expect(torch.equal(got[0].double(), x0[0]), "row 0 has k = 0: it should be x0 itself, without noise")
 
