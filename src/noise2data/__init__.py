@@ -20,7 +20,8 @@ One idea carries it: every model here lives on a path ``x_t = alpha(t) * x0 + si
 - ``processes``, ``training``: one loop for every model, on one process or many;
 - ``metrics``: distances between samples, and the judge of digits;
 - ``checkpoints``: small trained models, and the script that makes them;
-- ``plots``: pictures, animations and sliders in one palette;
+- ``plots``: pictures in one palette;
+- ``widgets``: films, and pictures under the reader's hand;
 - ``checks``: the visible checks of the labs.
 
 Import what you need, for example ``from noise2data.paths import VPCosine``; importing the package itself

@@ -20,6 +20,7 @@ from tests.labcheck.submitting import LAB, LIMITS, Submission, framed, run, told
 
 FIXTURES = "tinycourse.checks.fixtures"
 RIGHT = "def f():\n    return 5"
+FORK = "import ctypes\nfork = ctypes.PyDLL(None).fork"  # Python's own calls what coverage does after each fork
 SUBMISSION = {"cells": [["f", RIGHT, True]], "tasks": ["f"], "seed": 1, **LIMITS}
 
 
@@ -146,16 +147,16 @@ def test_what_a_check_started_is_killed_with_its_stage(sandbox):
     with Submission(sandbox, source) as submission:
         first, second = submission.run(), submission.run()
         assert second > first + 2, "another stage, and its check"
-        crowd = "import os, time\ndef f():\n    [os.fork() for _ in range(4)]\n    time.sleep(1000)"
+    crowd = f"import time\n{FORK}\ndef f():\n    [fork() for _ in range(4)]\n    time.sleep(1000)"
     assert told(run(sandbox, crowd, processes=8, memory=2**34)) == ("error", "started more than 8 processes")
 
 
 @pytest.mark.grading
 @pytest.mark.parametrize("sandbox", ["own"], indirect=True)
 def test_a_crowd_that_comes_while_the_judge_thinks_is_killed(sandbox):
-    source = """
-import ctypes, time
-fork = ctypes.PyDLL(None).fork  # Python's own would call what coverage does after each fork
+    source = f"""
+import time
+{FORK}
 def f():
     if fork() == 0:
         time.sleep(0.2)

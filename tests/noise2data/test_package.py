@@ -24,7 +24,7 @@ ON_DEMAND = (
     "sklearn",
     "torchvision",
 )
-ABOVE_ALL = ("plots", "checks")  # these may import all
+ABOVE_ALL = ("plots", "widgets", "checks")  # these may import all
 
 
 def top(path: Path) -> str:
