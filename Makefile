@@ -4,6 +4,8 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 PORT ?= 8000
 SERVE ?= 1
+# Tests run in two processes, a file in one of them, in the order that tests/conftest.py gives.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test check test-peers coverage env labs lab book cheats checkpoints bench-grading bench-networks bench-unet bench-2d bench-orders lock clean
 
@@ -22,10 +24,10 @@ test: ## everything that continuous integration runs
 	mypy
 	$(MAKE) --no-print-directory node_modules
 	rm -rf _build/html # built afresh by the tests that read it
-	python -m pytest tests solutions --nbval-lax --durations=20
+	OMP_NUM_THREADS=1 python -m pytest tests solutions --nbval-lax --durations=20 $(SIDE_BY_SIDE)
 
 check: env node_modules ## the fast tests
-	@python -m pytest tests -m "not (notebooks or book or browser or grading)"
+	@OMP_NUM_THREADS=1 python -m pytest tests -m "not (notebooks or book or browser or grading)" $(SIDE_BY_SIDE)
 
 test-peers: .venv-peers/.made-from ## agreement with other libraries, in an environment of their own
 	@.venv-peers/bin/python -m pytest tests/peers

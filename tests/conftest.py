@@ -1,18 +1,18 @@
-"""Order of the stages: what is fast first, what needs the built book or a browser last."""
+"""Order of the stages: what is fast first, then what takes longest, so that two processes end at about the same time."""
 
 import shutil
 
 import pytest
 
-STAGES = ("notebooks", "grading", "book", "browser")
+STAGES = ("grading", "book", "browser", "notebooks")
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests, then notebooks (nbval's cells too), grading, book, browser; the order within a stage is kept."""
+    """Fast tests, then grading, book, browser, notebooks (nbval's cells too); the order within a stage is kept."""
 
     def stage(item):
         if item.path.suffix == ".ipynb":
-            return 1
+            return STAGES.index("notebooks") + 1
         return max((STAGES.index(mark.name) + 1 for mark in item.iter_markers() if mark.name in STAGES), default=0)
 
     items.sort(key=stage)

@@ -323,7 +323,7 @@ def test_walls_that_cannot_be_had_are_not_passed_over(monkeypatch):
 
 def test_a_watch_counts_what_was_started_since():
     watch = Watch()
-    watch.limits = {"memory": 2**20, "processes": 5}
+    watch.limits = {"memory": 2**20, "processes": 10**6}  # others on this machine start processes too
     others = watch.own()
     read, write = os.pipe()
 

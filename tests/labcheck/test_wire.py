@@ -142,7 +142,6 @@ def test_a_received_tensor_shares_no_memory_with_the_message():
         (np.array(["text"]), "dtype <U4"),
         (torch.zeros(1).expand(2**40), "elements"),
     ],
-    ids=str,
 )
 def test_what_may_not_cross_is_refused_by_name(value, reason):
     with pytest.raises(WireError, match=reason):
