@@ -1,4 +1,4 @@
-"""Order of the stages: what is fast first, then what takes longest, so that two processes end at about the same time."""
+"""Order of the stages: what is fast first, then what takes longest, so that two processes end together."""
 
 import shutil
 
