@@ -119,6 +119,22 @@ def test_a_chapter_leads_into_its_own_lab(chapter):
     assert labs == [f"lab{chapter.stem}"]
 
 
+def test_what_labs_cite_of_a_chapter_is_there():
+    """chapter 4, "Linear and cosine": a heading or a theorem of that chapter begins so."""
+    titles = {}
+    for chapter in CHAPTERS:
+        text = chapter.read_text(encoding="utf-8")
+        titles[int(chapter.stem[:2])] = re.findall(r"^(?:#+|`{3,}\{prf:\w+\}) (.*)$", text, re.MULTILINE)
+    cited = []
+    for source in [*ROOT.glob("solutions/*/*.md"), *ROOT.glob("src/noise2data/**/*.py")]:
+        text = " ".join(source.read_text(encoding="utf-8").split())
+        for number, title in re.findall(r"""[Cc]hapter (\d+),? (?:the theorem )?["*“]([^"*”]+)["*”]""", text):
+            cited.append((source.name, int(number), title))
+    assert cited
+    published = [(name, number, title) for name, number, title in cited if number in titles]
+    assert [cite for cite in published if not any(known.startswith(cite[2]) for known in titles[cite[1]])] == []
+
+
 @chapters
 def test_a_chapter_has_figures_computed_by_its_cells(chapter):
     text = chapter.read_text(encoding="utf-8")
