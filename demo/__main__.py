@@ -14,12 +14,12 @@ import urllib.request
 from pathlib import Path
 
 from demo.example_class import CLASS, LAB, hand_in, working_folder
+from labcheck.bubblewrap import SandboxUnavailable
 from labcheck.course import Course, CourseError
 from labcheck.grading import grade_class
 from labcheck.judge import Limits
 from labcheck.notebooks import NotebookError
 from labcheck.report import write_report
-from labcheck.sandbox import SandboxUnavailable
 
 _ROOM = Path("_build/demo")  # an instructor's working folder
 _SITE = Path("_build/site")

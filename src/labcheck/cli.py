@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from labcheck.bubblewrap import SandboxUnavailable
 from labcheck.course import Course, CourseError
 from labcheck.inside.loading import Cell
 from labcheck.judge import Limits, Verdict, judge, sandbox_for
 from labcheck.notebooks import NotebookError
-from labcheck.sandbox import SandboxBroken, SandboxUnavailable
+from labcheck.sandbox import SandboxBroken
 
 _SECONDS = "processor seconds that one check may take"
 

@@ -32,13 +32,13 @@ from nbgrader.utils import parse_utc
 from sqlalchemy.exc import SAWarning
 from tqdm.auto import tqdm
 
+from labcheck.bubblewrap import require_bubblewrap
 from labcheck.course import Course
 from labcheck.gradebook import Nbgrader
 from labcheck.grader import Grader
 from labcheck.judge import Limits
 from labcheck.nbgrader import limits_of
 from labcheck.notebooks import NotebookError, read, reanchor
-from labcheck.sandbox import require_bubblewrap
 from labcheck.submissions import receive
 
 _ATTEMPTS = 3  # at a submission during which a judge's process ended

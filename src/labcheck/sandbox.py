@@ -1,11 +1,8 @@
-"""The walls around student code: bubblewrap, with nothing inside that helps to cheat."""
+"""The warm process that runs student code: started behind walls, asked, ended, and started anew."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import importlib.util
-import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from labcheck.bubblewrap import (
+    COURSE,
+    ENVIRONMENT,
+    behind_walls,
+    package_folder,
+    require_bubblewrap,
+    system_call_filter,
+)
 from labcheck.inside.channel import Channel, Closed
 from labcheck.inside.wire import CLOSE, OPEN, Message, WireError, pack, unpack
 
@@ -26,40 +31,6 @@ _START = (
 _IMPORT_SECONDS = 120.0  # importing torch from a cold disk
 _MESSAGE_SECONDS = 30.0
 _STOP_SECONDS = 5.0
-_TMP_BYTES = 64 * 2**20
-_COURSE = "/course"
-_PYTHON = "/python"  # where the environment is mounted: its own place may be below /tmp, which is covered
-_SEALED = [  # once all is mounted: these are in memory, without a cap
-    word for folder in ("/", "/dev", "/dev/pts") for word in ("--remount-ro", folder)
-]
-_ENVIRONMENT = {
-    "HOME": "/tmp", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MPLBACKEND": "agg",
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}  # fmt: skip
-
-_REFUSED_CALLS = (
-    # namespaces and mounts; the driver has set them up
-    "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "mount_setattr",
-    "fsopen", "fsconfig", "fsmount", "fspick",
-    # other processes
-    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
-    "setpriority", "ioprio_set", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler",
-    # attributes of files: run as root, the sandbox owns the machine's /dev/null, and would leave notes on it
-    "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "futimesat",
-    "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
-    # memory that belongs to no process
-    "memfd_create", "memfd_secret", "shmget", "msgget", "semget", "mq_open",
-    # the kernel's further interpreters
-    "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
-    "add_key", "request_key", "keyctl",
-)  # fmt: skip
-_NEWER_CALLS = range(452, 512)  # Linux 6.6 and later: fchmodat2, setxattrat and what this list cannot know
-_NEW_NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # of clone(2)
-
-
-class SandboxUnavailable(RuntimeError):
-    """No sandbox can be had on this machine; the message says what to do."""
 
 
 class _NotNested(RuntimeError):
@@ -125,7 +96,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         if self.config["walls"] != "none":
             require_bubblewrap()
-            self.config["filter"] = _system_call_filter().hex()
+            self.config["filter"] = system_call_filter().hex()
         try:
             self._start()
         except _NotNested:
@@ -209,7 +180,7 @@ class Sandbox:
             with theirs:
                 self.process = subprocess.Popen(
                     self._command(room), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    env=_ENVIRONMENT, cwd="/", start_new_session=True,
+                    env=ENVIRONMENT, cwd="/", start_new_session=True,
                 )  # fmt: skip
             self.channel = Channel(ours)
             stack.callback(self._stop)
@@ -228,124 +199,27 @@ class Sandbox:
             self.process.wait()
 
     def _command(self, room: Path) -> list[str]:
-        python = [sys.executable, "-I", "-c"]
         if self.config["walls"] == "none":
-            return [*python, _START.format(str(room))]
-        return [
-            *bubblewrap(innermost=self.config["walls"] == "shared"), *_read_only_system(), *_masks(self.packages),
-            "--ro-bind", str(room), _COURSE, *_SEALED, _inside(sys.executable), *python[1:], _START.format(_COURSE),
-        ]  # fmt: skip
-
-
-def bubblewrap(innermost: bool) -> list[str]:
-    """The walls: own namespaces, no network, no capabilities, an empty environment, a small private /tmp.
-
-    Args:
-        innermost: forbid further user namespaces; the driver needs one for each submission.
-    """
-    environment = [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
-    return [
-        "bwrap", "--unshare-all", "--unshare-user", *(["--disable-userns"] if innermost else []),
-        "--uid", "65534", "--gid", "65534",
-        "--hostname", "sandbox", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--clearenv", *environment,
-        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/pts", "--size", str(_TMP_BYTES), "--tmpfs", "/dev/shm",
-        "--size", str(_TMP_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp",
-    ]  # fmt: skip
-
-
-def require_bubblewrap() -> None:
-    """Return where a sandbox can be made.
-
-    Raises:
-        SandboxUnavailable: with one line that says what to do.
-    """
-    advice = "or ask for --no-sandbox, which lets submissions read and change this machine"
-    if shutil.which("bwrap") is None:
-        raise SandboxUnavailable(f"bubblewrap is not installed: install it (apt install bubblewrap), {advice}")
-    if Path(sys.base_prefix).is_relative_to("/tmp") and sys.base_prefix != sys.prefix:
-        raise SandboxUnavailable(f"Python is installed in {sys.base_prefix}, below /tmp, which the sandbox covers: "
-                                 f"use a Python that is installed elsewhere, {advice}")  # fmt: skip
-    probe = [*bubblewrap(innermost=False), *_read_only_system(), *_SEALED, "/usr/bin/true"]
-    result = subprocess.run(probe, capture_output=True, text=True)
-    if result.returncode != 0:
-        why = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise SandboxUnavailable(f"bubblewrap cannot make a sandbox here ({why}): allow user namespaces, {advice}")
-
-
-def _system_call_filter() -> bytes:
-    """A seccomp program: what no answer needs, and what would reach other processes or take memory unseen."""
-    try:
-        import pyseccomp as seccomp
-    except (ImportError, RuntimeError) as error:  # the second where its library is not there
-        raise SandboxUnavailable(f"{error}: install what grading needs (pip install pyseccomp, libseccomp)") from None
-    allowed = seccomp.SyscallFilter(seccomp.ALLOW)
-    refuse = seccomp.ERRNO(errno.EPERM)
-    for name in _REFUSED_CALLS:
-        allowed.add_rule(refuse, name)
-    for flag in _NEW_NAMESPACES:
-        allowed.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    # The flags of clone3 lie in memory, where a filter cannot look; the C library falls back to clone.
-    for call in ("clone3", *_NEWER_CALLS):
-        allowed.add_rule(seccomp.ERRNO(errno.ENOSYS), call)
-    allowed.add_rule(refuse, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))  # limits of another process
-    allowed.add_rule(refuse, "socket", seccomp.Arg(0, seccomp.GT, socket.AF_INET6))  # of all but common families
-    with tempfile.TemporaryFile() as file:
-        allowed.export_bpf(file)
-        file.seek(0)
-        return file.read()
-
-
-def _read_only_system() -> list[str]:
-    """Mounts of the system's libraries and of this Python, and of nothing else."""
-    mounts = []
-    for path in ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives"):
-        if os.path.islink(path):
-            mounts += ["--symlink", os.readlink(path), path]
-        elif os.path.exists(path):
-            mounts += ["--ro-bind", path, path]
-    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
-        if not Path(prefix).is_relative_to("/usr"):
-            mounts += ["--ro-bind", prefix, _inside(prefix)]
-    return mounts
-
-
-def _inside(path: str) -> str:
-    """Where a path of this Python's environment stands in the sandbox."""
-    if not Path(path).is_relative_to(sys.prefix) or Path(sys.prefix).is_relative_to("/usr"):
-        return path
-    return str(_PYTHON / Path(path).relative_to(sys.prefix))
-
-
-def _masks(packages: Sequence[str]) -> list[str]:
-    """Empty folders over installed copies of the course's own packages."""
-    masks = []
-    for package in ("labcheck", *packages):
-        folder = _folder(package)
-        if any(folder.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix, "/usr")):
-            masks += ["--tmpfs", _inside(str(folder))]
-    return masks
+            return [sys.executable, "-I", "-c", _START.format(str(room))]
+        python = behind_walls(room, self.packages, innermost=self.config["walls"] == "shared")
+        return [*python, "-I", "-c", _START.format(COURSE)]
 
 
 def _furnish(room: Path, packages: Sequence[str], forbidden: Sequence[str]) -> None:
     """Copy what a sandbox may see: our inner half, and the course's packages without forbidden modules."""
     inner = room / "labcheck"
-    shutil.copytree(_folder("labcheck") / "inside", inner / "inside", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        package_folder("labcheck") / "inside", inner / "inside", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (inner / "__init__.py").touch()
     for package in packages:
-        source = _folder(package)
+        source = package_folder(package)
         for path in sorted(source.rglob("*")):
             module = ".".join((package, *path.relative_to(source).with_suffix("").parts))
             if path.is_file() and "__pycache__" not in path.parts and not _within(module, forbidden):
                 target = room / package / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-
-
-def _folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"the course's package {package!r} is not installed")
-    return Path(next(iter(spec.submodule_search_locations))).resolve()
 
 
 def _within(module: str, names: Sequence[str]) -> bool:

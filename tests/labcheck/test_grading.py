@@ -17,13 +17,13 @@ from nbgrader.api import Gradebook
 import labcheck.gradebook
 import labcheck.grader
 import labcheck.grading
+from labcheck.bubblewrap import SandboxUnavailable
 from labcheck.cli import main
 from labcheck.course import Course, CourseError
 from labcheck.gradebook import _reason
 from labcheck.grading import Busy, Graded, _alone, _Work, grade_class
 from labcheck.judge import Limits, judge
 from labcheck.notebooks import NotebookError, read
-from labcheck.sandbox import SandboxUnavailable
 
 LAB = "lab01_numbers"
 LOG = """INFO start

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from labcheck.answer import AnswerError
+from labcheck.bubblewrap import system_call_filter
 from labcheck.inside import driver, keeper, walls
 from labcheck.inside.channel import Channel, Closed
 from labcheck.inside.limits import Exceeded, Watch
 from labcheck.inside.stage import be_stage, ended
 from labcheck.inside.wire import END, pack, unpack
-from labcheck.sandbox import Sandbox, SandboxBroken, _system_call_filter
+from labcheck.sandbox import Sandbox, SandboxBroken
 from tests.labcheck.submitting import LAB, LIMITS, Submission, framed, run, told
 
 FIXTURES = "tinycourse.checks.fixtures"
@@ -286,7 +287,7 @@ def test_a_stage_serves_checks_until_its_keeper_is_gone(course_folder):
 
 @pytest.mark.grading
 def test_walls_around_a_fork_hide_all_and_give_up_all():
-    program = _system_call_filter()
+    program = system_call_filter()
     assert walls.possible(program)
     assert not walls.possible(b"no program"), "a filter that the kernel does not take is no wall"
     read, write = os.pipe()
@@ -318,7 +319,7 @@ def test_walls_around_a_fork_hide_all_and_give_up_all():
 @pytest.mark.grading
 def test_walls_that_cannot_be_had_are_not_passed_over(monkeypatch):
     monkeypatch.setitem(walls._NAMESPACES, "no such namespace", 1)
-    assert not walls.possible(_system_call_filter())
+    assert not walls.possible(system_call_filter())
 
 
 def test_a_watch_counts_what_was_started_since():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from labcheck import bubblewrap
 from labcheck import sandbox as sandbox_module
+from labcheck.bubblewrap import SandboxUnavailable, require_bubblewrap
 from labcheck.inside.wire import pack
-from labcheck.sandbox import Sandbox, SandboxBroken, SandboxUnavailable, require_bubblewrap
+from labcheck.sandbox import Sandbox, SandboxBroken
 from tests.labcheck.submitting import LAB, Submission, run
 
 RIGHT = "def f():\n    return 5"
@@ -43,8 +45,8 @@ def test_each_kind_of_walls_serves_one_submission_after_the_other(room, options,
 
 @pytest.mark.grading
 def test_where_a_fork_may_have_no_namespaces_each_submission_gets_a_sandbox(monkeypatch):
-    own = sandbox_module.bubblewrap
-    monkeypatch.setattr(sandbox_module, "bubblewrap", lambda innermost: own(innermost=True))
+    own = bubblewrap.walls
+    monkeypatch.setattr(bubblewrap, "walls", lambda innermost: own(innermost=True))
     with Sandbox(LAB, packages=["tinycourse"]) as sandbox:
         assert sandbox.config["walls"] == "shared"
         assert [run(sandbox, RIGHT), run(sandbox, RIGHT)] == [5, 5]

@@ -13,7 +13,8 @@ import psutil
 import pyseccomp
 import pytest
 
-from labcheck.sandbox import _NEW_NAMESPACES, _NEWER_CALLS, _REFUSED_CALLS, Sandbox
+from labcheck.bubblewrap import NEW_NAMESPACES, NEWER_CALLS, REFUSED_CALLS
+from labcheck.sandbox import Sandbox
 from tests.labcheck.submitting import LAB, Submission, descendants, idle, run
 
 pytestmark = pytest.mark.grading
@@ -210,19 +211,19 @@ def errors(calls):
 
 
 def test_the_filter_refuses_every_call_that_it_names(sandbox):
-    names = [name for name in _REFUSED_CALLS if number(name) >= 0]
+    names = [name for name in REFUSED_CALLS if number(name) >= 0]
     assert {"unshare", "setns", "mount", "ptrace", "bpf", "io_uring_setup", "sched_setaffinity"} <= set(names)
     errors = run(sandbox, CALLS, lambda answer: answer.errors([[number(name), 0, 0, 0, 0, 0, 0] for name in names]))
     assert dict(zip(names, errors, strict=True)) == dict.fromkeys(names, errno.EPERM)
 
 
 def test_the_filter_refuses_calls_that_are_newer_than_itself(sandbox):
-    calls = [[call, 0, 0, 0, 0, 0, 0] for call in (*_NEWER_CALLS, number("clone3"))]
+    calls = [[call, 0, 0, 0, 0, 0, 0] for call in (*NEWER_CALLS, number("clone3"))]
     assert set(run(sandbox, CALLS, lambda answer: answer.errors(calls))) == {errno.ENOSYS}
 
 
 def test_the_filter_looks_at_arguments(sandbox):
-    clones = [[number("clone"), flag | int(signal.SIGCHLD), 0, 0, 0, 0] for flag in _NEW_NAMESPACES]
+    clones = [[number("clone"), flag | int(signal.SIGCHLD), 0, 0, 0, 0] for flag in NEW_NAMESPACES]
     families = [socket.AF_NETLINK, socket.AF_PACKET, socket.AF_ALG, socket.AF_VSOCK]
     sockets = [[number("socket"), int(family), int(socket.SOCK_RAW), 0] for family in families]
     limits = [[number("prlimit64"), process, 0, 0, 0] for process in (1, 2)]

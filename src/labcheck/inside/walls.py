@@ -98,7 +98,7 @@ def give_up(filter_program: bytes) -> None:
     """Drop all capabilities and refuse, from now on, the system calls that a BPF program names.
 
     Args:
-        filter_program: of seccomp, as `labcheck.sandbox` compiles it.
+        filter_program: of seccomp, as `labcheck.bubblewrap` compiles it.
     """
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _check(_libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
