@@ -88,7 +88,7 @@ def expect_untouched(seen: Observation, *given: Any) -> None:
 
 
 def expect_gradient(
-    seen: Observation, index: int, want: torch.Tensor, name: str, part: slice = slice(None), hint: str = ""
+    seen: Observation, index: int, want: torch.Tensor, name: str, part: Any = ..., hint: str = ""
 ) -> None:
     """Fail unless the gradient with respect to an argument is there and is the wanted one.
 

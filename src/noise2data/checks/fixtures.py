@@ -7,7 +7,7 @@ under ``torch.vmap``) and a time that is a number, a 0-d tensor or a (B,) tensor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -113,3 +113,257 @@ def midtime_step() -> Step:
         return x + dt * f(x, t + dt / 2)
 
     return step
+
+
+# ---- lab 03: score networks
+
+
+class _ScoreNet(torch.nn.Module):
+    """A score network: called as net(x), or as net(x, sigma), which multiplies by 1 + c sigma. x: (B, ...)."""
+
+    def __init__(self, value: Callable[..., torch.Tensor], c: float, **parameters: torch.Tensor) -> None:
+        super().__init__()
+        self.value, self.c = value, c
+        for name, tensor in parameters.items():
+            self.register_parameter(name, torch.nn.Parameter(tensor.detach().clone()))
+
+    def forward(self, x: torch.Tensor, sigma: Time | None = None) -> torch.Tensor:
+        score = self.value(x, **{name: parameter.to(x) for name, parameter in self.named_parameters()})
+        return score if sigma is None else score * (1 + self.c * _column(sigma, x))
+
+
+def affine_score(A: torch.Tensor, b: torch.Tensor, c: float = 0.0) -> torch.nn.Module:
+    """The score network x A^T + b along the last axis, times 1 + c sigma; A (d, d) and b (d,) are its parameters."""
+    return _ScoreNet(lambda x, A, b: x @ A.T + b, c, A=A, b=b)
+
+
+def cubic_score(a: torch.Tensor, b: torch.Tensor, c: float = 0.0) -> torch.nn.Module:
+    """The score network a x + b x**3, times 1 + c sigma; its parameters a and b broadcast against one sample."""
+    return _ScoreNet(lambda x, a, b: a * x + b * x**3, c, a=a, b=b)
+
+
+def sine_score(W: torch.Tensor, V: torch.Tensor, c: float = 0.0) -> torch.nn.Module:
+    """The score network sin(x W^T) V^T, times 1 + c sigma; its parameters are W (m, d) and V (d, m)."""
+    return _ScoreNet(lambda x, W, V: torch.sin(x @ W.T) @ V.T, c, W=W, V=V)
+
+
+# ---- lab 02: diffusions g(x, t), scores score(x) and score(x, sigma)
+
+Diffusion = Callable[[torch.Tensor, Time], float | torch.Tensor]
+Score = Callable[..., torch.Tensor]  # score(x), or score(x, sigma)
+
+
+def noise_strength(g: float | torch.Tensor, c: float = 0.0) -> Diffusion:
+    """The coefficient (1 + c t) g, the same everywhere in space; with c = 0 it is g itself, number or tensor."""
+
+    def diffusion(x: torch.Tensor, t: Time) -> float | torch.Tensor:
+        if isinstance(g, torch.Tensor):
+            return (1 + c * _column(t, x)) * g.to(x) if c else g.to(x)
+        return (1 + c * _column(t, x)) * g if c else g
+
+    return diffusion
+
+
+def noise_in_proportion(c: float) -> Diffusion:
+    """The coefficient c x, elementwise."""
+
+    def diffusion(x: torch.Tensor, t: Time) -> torch.Tensor:
+        return c * x
+
+    return diffusion
+
+
+def gaussian_pull(mean: torch.Tensor, var: float) -> Score:
+    """Towards `mean`: (mean - x) / (var + sigma**2), where sigma may be left out."""
+
+    def score(x: torch.Tensor, sigma: Time = 0.0) -> torch.Tensor:
+        return (mean.to(x) - x) / (var + _column(sigma, x) ** 2)
+
+    return score
+
+
+def level_push(v: torch.Tensor) -> Score:
+    """The same push sigma * v everywhere in space: it shows which level a score was asked at."""
+
+    def score(x: torch.Tensor, sigma: Time) -> torch.Tensor:
+        return (_column(sigma, x) * v.to(x)).expand(x.shape).clone()
+
+    return score
+
+
+def sine_pull(W: torch.Tensor, V: torch.Tensor) -> Score:
+    """The function x -> sin(x W^T) V^T; W is (m, d), V is (d, m)."""
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(x @ W.to(x).T) @ V.to(x).T
+
+    return score
+
+
+def trainable_sine_pull(W: torch.Tensor, V: torch.Tensor) -> Score:
+    """The same function, whose W is a parameter that requires gradients."""
+    return sine_pull(torch.nn.Parameter(W.detach().clone()), V)
+
+
+# ---- lab 07
+
+Net = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _at_step(values: torch.Tensor, k: float | torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """values[k], one number or one for each sample, shaped to broadcast over x."""
+    return _column(values.to(x.device)[torch.as_tensor(k, device=x.device).long()], x)
+
+
+def gaussian_eps_net(abar: torch.Tensor, mean: float, var: float) -> Net:
+    """The mean of eps given x at step k, where each coordinate of the data is N(mean, var); abar is (T+1,)."""
+
+    def net(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        signal, noise = _at_step(abar.sqrt(), k, x), _at_step((1 - abar).sqrt(), k, x)
+        return noise * (x - signal * mean) / (signal**2 * var + noise**2)
+
+    return net
+
+
+def two_point_eps_net(abar: torch.Tensor, a: float) -> Net:
+    """The mean of eps given x at step k > 0, where each coordinate of the data is a or -a, equally likely."""
+
+    def net(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        signal, noise = _at_step(abar.sqrt(), k, x), _at_step((1 - abar).sqrt(), k, x)
+        return (x - signal * a * torch.tanh(a * signal * x / noise**2)) / noise
+
+    return net
+
+
+def table_net(table: torch.Tensor, per_call: float = 0.0) -> Net:
+    """net(x, k) = table[k] (1 + per_call n) everywhere, in the n-th call, n = 0, 1, ...; table is (T+1,)."""
+    calls = 0
+
+    def net(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        value = _at_step(table * (1 + per_call * calls), k, x)
+        calls += 1
+        return value.expand(x.shape).clone()
+
+    return net
+
+
+def strict_table_net(table: torch.Tensor) -> Net:
+    """As `table_net`, but k has to be (B,) int64, as an embedding of steps needs it."""
+
+    def net(x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        if not isinstance(k, torch.Tensor) or k.shape != x.shape[:1] or k.dtype != torch.int64:
+            given = f"a {k.dtype} tensor of shape {tuple(k.shape)}" if isinstance(k, torch.Tensor) else type(k).__name__
+            raise TypeError(f"the network needs k as an int64 tensor of shape (B,), here {(len(x),)}, not {given}")
+        return _at_step(table, k, x).expand(x.shape).clone()
+
+    return net
+
+
+def linear_rate(low: float, high: float) -> Callable[[Time], Time]:
+    """The function beta(t) = low + (high - low) t: a number for a number, a tensor of t's shape for a tensor."""
+
+    def beta(t: Time) -> Time:
+        return low + (high - low) * t
+
+    return beta
+
+
+def vp_gaussian_score(mean: torch.Tensor, var: float, low: float, high: float) -> Field:
+    """The score of N(a mean, (a² var + 1 - a²) I), a² = exp(-low t - (high - low) t²/2); mean is (d,)."""
+
+    def score(x: torch.Tensor, t: Time) -> torch.Tensor:
+        t = _column(t, x)
+        a2 = torch.exp(-low * t - (high - low) * t**2 / 2)
+        return (a2.sqrt() * mean.to(x) - x) / (a2 * var + 1 - a2)
+
+    return score
+
+
+# ---- lab 05: networks of levels net(x, k), and an optimizer
+
+
+class _CountingSGD(torch.optim.SGD):
+    """Plain gradient descent that counts its steps, and returns their number when it is called.
+
+    A check can hold, and pass on, what can be called.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, lr=lr)
+        self.steps = 0
+        self.register_step_post_hook(self._count)
+
+    def _count(self, *_: object) -> None:
+        self.steps += 1
+
+    def __call__(self) -> int:
+        return self.steps
+
+
+class _LevelNet(torch.nn.Module):
+    """net(x, k) = scale[k] x + shift[k], with two tables of parameters; it keeps a copy of each (x, k) that it sees."""
+
+    def __init__(self, scale: torch.Tensor, shift: torch.Tensor, lr: float, stale: float) -> None:
+        super().__init__()
+        self.scale, self.shift = (torch.nn.Parameter(table.detach().clone()) for table in (scale, shift))
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.optimizer = _CountingSGD(self.parameters(), lr=lr)
+        for parameter in self.parameters():
+            parameter.grad = torch.full_like(parameter, stale)
+
+    def forward(self, x: torch.Tensor, k: int | torch.Tensor) -> torch.Tensor:
+        levels = torch.as_tensor(k)
+        self.seen.append((x.detach().clone(), levels.detach().clone()))
+        rows = levels.long().reshape(-1)
+        scale, shift = (table[rows].to(x) for table in (self.scale, self.shift))
+        return scale.reshape(-1, *[1] * (x.ndim - 1)) * x + shift.reshape(
+            -1, *[1] * (x.ndim - shift.ndim), *shift.shape[1:]
+        )
+
+
+def level_net(scale: torch.Tensor, shift: torch.Tensor, lr: float = 0.1, stale: float = 0.0) -> torch.nn.Module:
+    """The network scale[k] x + shift[k] of x (B, ...) and levels k; scale is (T+1,), shift (T+1,) or (T+1, d).
+
+    Its attribute `optimizer` is plain gradient descent with rate lr on both tables, whose gradients are all `stale`
+    to begin with. Its attribute `seen` is the list of the (x, k) that it was called with.
+    """
+    return _LevelNet(scale, shift, lr, stale)
+
+
+# ---- lab 06
+
+
+class _Averaged(torch.nn.Module):
+    """Parameters and buffers of several kinds, and what an update in place must leave as it is."""
+
+    def __init__(self, width: int, frozen: bool) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(width, width + 1)
+        self.norm = torch.nn.BatchNorm1d(width + 1)
+        self.scale = torch.nn.Parameter(torch.ones(width, dtype=torch.float64))
+        self.fixed = torch.nn.Parameter(torch.ones(2, width), requires_grad=False)
+        self.register_buffer("level", torch.zeros(()))
+        self.register_buffer("table", torch.zeros(width, dtype=torch.int64))
+        if frozen:
+            self.requires_grad_(False)
+        self.made_of = [*self.parameters(), *self.buffers()]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, width). Returns (B, width + 1)."""
+        out: torch.Tensor = self.norm(self.inner(x * self.scale.to(x)))
+        return out
+
+    def keeps_its_tensors(self) -> bool:
+        """Whether its parameters and buffers are still the objects that it was made with."""
+        now = [*self.parameters(), *self.buffers()]
+        return len(now) == len(self.made_of) and all(a is b for a, b in zip(now, self.made_of, strict=True))
+
+    def has_no_graph(self) -> bool:
+        """Whether no parameter or buffer is part of a graph."""
+        return all(tensor.grad_fn is None for tensor in [*self.parameters(), *self.buffers()])
+
+
+def module_to_average(width: int, frozen: bool = False, training: bool = True) -> torch.nn.Module:
+    """A module of parameters (one of them always frozen), floating and integer buffers; all frozen if asked."""
+    return _Averaged(width, frozen).train(training)
