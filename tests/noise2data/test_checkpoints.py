@@ -144,6 +144,15 @@ def test_a_shipped_model_is_ready_to_use(name):
         assert not torch.equal(model(x, 0.5, torch.tensor([0, 1])), model(x, 0.5, torch.tensor([null, null])))
 
 
+def test_a_model_is_loaded_in_float32_whatever_the_default_is():
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = load("digits_judge")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()} == {torch.float32}
+
+
 @pytest.mark.parametrize("name", names())
 def test_a_shipped_model_has_the_loss_that_its_card_states(name, monkeypatch):
     """Each held-out row with one draw, where the card has eight: the two differ by a few percent."""

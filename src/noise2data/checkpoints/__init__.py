@@ -103,7 +103,7 @@ def load(name: str, folder: str | Path | None = None) -> nn.Module:
     from safetensors.torch import load_file
 
     with torch.random.fork_rng(devices=[]):  # the random weights are replaced; your draws should not change for them
-        model = untrained(name)
+        model = untrained(name).float()  # whatever torch's default dtype is
     path = _file(name, ".safetensors", folder)
     try:
         model.load_state_dict(load_file(path))  # into float32, whatever the file has
