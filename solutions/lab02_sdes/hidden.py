@@ -7,22 +7,18 @@ import math
 import torch
 
 from labcheck import Battery, expect, expect_close
-from noise2data.checks.arguments import integer, normal, number, uneven_grid, uniform
+from noise2data.checks.arguments import integer, normal, number, seeded, uneven_grid, uniform
 from noise2data.checks.expectations import expect_gradient, expect_untouched
 from noise2data.checks.hints import EARLIER, advice, recognise
 from noise2data.checks.lab02_sdes import (
     MANY,
-    SHARED,
-    expect_gaussian,
     expect_shape,
-    expect_standard,
-    expect_uncorrelated,
     one_step_of,
     ou_by_exponentials,
-    pair_of_moments,
-    seeded,
+    pair,
     states,
 )
+from noise2data.checks.statistics import SHARED, expect_gaussian, expect_standard, expect_uncorrelated
 
 lab = Battery("lab02_sdes", hidden=True)
 
@@ -194,11 +190,11 @@ def starts_at_m0_and_v0(answer, rng):
     """At t = 0 nothing has happened; a short time later the variance has grown by sigma² t - 2 theta v0 t."""
     m0, v0 = normal(rng, 5), uniform(rng, 0.1, 3, 5)
     theta, sigma = number(rng, 0.5, 2), number(rng, 0.5, 2)
-    mean, var = pair_of_moments(answer.ou_moments(m0, v0, 0.0, theta, sigma))
+    mean, var = pair(answer.ou_moments(m0, v0, 0.0, theta, sigma))
     expect_close(mean, m0, rtol=1e-6, what="the mean at t = 0")
     expect_close(var, v0, rtol=1e-6, what="the variance at t = 0")
     t = 1e-4
-    _, var = pair_of_moments(answer.ou_moments(m0, v0, t, theta, sigma))
+    _, var = pair(answer.ou_moments(m0, v0, t, theta, sigma))
     want = sigma**2 - 2 * theta * v0
     expect_close((var - v0) / t, want, rtol=0.0, atol=0.05, what="the growth of the variance at t = 0")
 
@@ -208,8 +204,8 @@ def is_the_same_in_two_legs(answer, rng):
     """Going on for a time t from the moments at time s gives the moments at s + t."""
     m0, v0 = normal(rng, 4), uniform(rng, 0.1, 3, 4)
     s, t, theta, sigma = number(rng, 0.1, 1), number(rng, 0.1, 1), number(rng, 0.5, 2), number(rng, 0.5, 2)
-    middle = pair_of_moments(answer.ou_moments(m0, v0, s, theta, sigma))
-    mean, var = pair_of_moments(answer.ou_moments(*middle, t, theta, sigma))
+    middle = pair(answer.ou_moments(m0, v0, s, theta, sigma))
+    mean, var = pair(answer.ou_moments(*middle, t, theta, sigma))
     want_mean, want_var = ou_by_exponentials(m0, v0, s + t, theta, sigma)
     expect_close(mean, want_mean, rtol=1e-5, what="the mean after two legs")
     expect_close(var, want_var, rtol=1e-5, what="the variance after two legs")
@@ -220,7 +216,7 @@ def takes_five_numbers(answer, rng):
     """Five Python numbers are fine, and v0 may be 0: a fixed start."""
     for v0 in (0.0, number(rng, 0.5, 2)):
         m0, t, theta, sigma = normal(rng).item(), number(rng, 0.1, 2), number(rng, 0.5, 2), number(rng, 0.5, 2)
-        mean, var = pair_of_moments(answer.ou_moments(m0, v0, t, theta, sigma))
+        mean, var = pair(answer.ou_moments(m0, v0, t, theta, sigma))
         want_mean, want_var = ou_by_exponentials(m0, v0, t, theta, sigma)
         expect_close(mean, want_mean.item(), rtol=1e-4, atol=1e-6, what="the mean of numbers")
         expect_close(var, want_var.item(), rtol=1e-4, atol=1e-6, what="the variance of numbers")
@@ -231,7 +227,7 @@ def broadcasts_all_five_arguments(answer, rng):
     """Each of the five may be a tensor; they broadcast against each other."""
     m0, v0 = normal(rng, 4, 3), uniform(rng, 0.1, 2, 3)
     t, theta, sigma = uniform(rng, 0, 1, 6, 1, 1), uniform(rng, 0.5, 2, 4, 1), uniform(rng, 0.5, 2, 3)
-    mean, var = pair_of_moments(answer.ou_moments(m0, v0, t, theta, sigma))
+    mean, var = pair(answer.ou_moments(m0, v0, t, theta, sigma))
     want_mean, want_var = ou_by_exponentials(m0, v0, t, theta, sigma)
     for got, want, what in ((mean, want_mean, "the mean"), (var, want_var, "the variance")):
         expect(isinstance(got, torch.Tensor), f"{what} should be a tensor where arguments are tensors")
@@ -249,7 +245,7 @@ def keeps_dtypes_and_arguments(answer, rng):
         args = [normal(rng, 5), *(uniform(rng, 0.5, 2, 5) for _ in range(4))]
         args = [a.to(dtype) for a in args]
         seen = answer.observe("ou_moments", *args)
-        for got, want in zip(pair_of_moments(seen.value), ou_by_exponentials(*args), strict=True):
+        for got, want in zip(pair(seen.value), ou_by_exponentials(*args), strict=True):
             expect_close(got, want.to(dtype), rtol=1e-4)
         expect_untouched(seen, *args)
 
@@ -260,7 +256,7 @@ def can_be_differentiated(answer, rng):
     m0, v0, t, theta, sigma = normal(rng, 4), *(uniform(rng, 0.5, 1.5, 4) for _ in range(4))
     a, b = normal(rng, 4), normal(rng, 4)
     seen = answer.gradient("ou_moments", m0, v0, t, theta, sigma, wrt=range(5), cotangent=[a, b])
-    pair_of_moments(seen.value)
+    pair(seen.value)
     mean, var = ou_by_exponentials(m0, v0, t, theta, sigma)
     decay = torch.exp(-2 * theta * t)
     expect_gradient(seen, 0, a * decay.sqrt(), "m0")

@@ -16,6 +16,7 @@ from noise2data.checks.arguments import (
     on_batch_axis,
     random_angles,
     random_schedule,
+    seeded,
     uniform,
 )
 from noise2data.checks.expectations import expect_gradient, expect_rows, expect_untouched, with_rows
@@ -23,15 +24,13 @@ from noise2data.checks.hints import advice, is_right
 from noise2data.checks.lab05_epsilon_loss import (
     PREDICTIONS,
     WITHOUT_NOISE,
-    Trainee,
     all_predictions,
     conditioned_chain,
     min_snr,
-    moments_loss,
     pair,
-    seeded,
     spread_out,
 )
+from noise2data.checks.trainee import Trainee, moments_loss
 
 lab = Battery("lab05_epsilon_loss", hidden=True)
 

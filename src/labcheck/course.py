@@ -91,13 +91,13 @@ class Course:
         return battery
 
     def unavailable(self, lab: str) -> tuple[str, ...]:
-        """Dotted names of the modules that a lab's sandbox does not hold: its answers' and all visible checks'."""
+        """Dotted names of the modules that a lab's sandbox does not hold: answers and checks, but for fixtures."""
         spec = importlib.util.find_spec(self.checks)
         assert spec is not None and spec.submodule_search_locations is not None, f"{self.checks} is no package"
         folder = Path(next(iter(spec.submodule_search_locations)))
         battery = self.battery(lab, hidden=False)
-        checks = (f"{self.checks}.{path.stem}" for path in sorted(folder.glob("lab*.py")))
-        return (*battery.forbidden, *checks)
+        checks = (f"{self.checks}.{path.stem}" for path in sorted(folder.glob("[!_]*.py")))
+        return (*battery.forbidden, *(name for name in checks if name != battery.fixtures))
 
 
 def _load(path: Path, name: str) -> ModuleType:

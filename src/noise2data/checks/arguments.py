@@ -63,3 +63,8 @@ def distinct_levels(rng: torch.Generator, T: int, n: int, first: int = 1) -> tor
 def on_batch_axis(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """(B,) values as (B, 1, ..., 1), to stand beside x."""
     return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def seeded(rng: torch.Generator) -> torch.Generator:
+    """A generator for the student's draws, with a seed of its own."""
+    return torch.Generator().manual_seed(integer(rng, 0, 2**31 - 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from labcheck import expect, expect_close
+from labcheck import expect, expect_close, expect_type
 from labcheck.answer import AnswerError, Observation
 from labcheck.expect import CheckFailed
 from noise2data.checks.hints import CAST_LAST, advice, differs_little, is_right
@@ -102,3 +102,10 @@ def expect_gradient(
         )
     what = f"the gradient with respect to {name}"
     expect_close(got[part], want[part], rtol=1e-4, atol=1e-6, dtype=False, what=what, hint=hint)
+
+
+def two(value: Any, names: str) -> tuple[Any, Any]:
+    """The two entries of a result, or a message that says what came instead. names: of the two, as "(mean, var)"."""
+    expect_type(value, (tuple, list))
+    expect(len(value) == 2, f"the result has {len(value)} entries; expected the pair {names}")
+    return value[0], value[1]

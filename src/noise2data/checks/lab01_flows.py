@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +15,15 @@ from labcheck.answer import Answer, AnswerError
 from labcheck.checks import Battery
 from labcheck.expect import expect, expect_close, expect_type
 from noise2data.checks.arguments import normal, number, uneven_grid
+from noise2data.checks.expectations import two
 
 lab = Battery(
     "lab01_flows",
     fixtures="noise2data.checks.fixtures",
     forbidden=["noise2data.odes"],
 )
+
+pair = partial(two, names="(x_end, delta_logp)")
 
 
 # euler_step
@@ -297,13 +301,6 @@ def works_without_grad_too(answer: Answer, rng: torch.Generator) -> None:
 
 
 # integrate_log_density
-
-
-def pair(value: Any) -> Any:
-    """(x_end, delta_logp), or a message that says what came instead."""
-    expect_type(value, (tuple, list))
-    expect(len(value) == 2, f"the result has {len(value)} entries; expected the pair (x_end, delta_logp)")
-    return value
 
 
 @lab.check("integrate_log_density")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,17 @@ import torch
 from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer
 from labcheck.inside.wire import Handle
-from noise2data.checks.arguments import integer, normal, number, uneven_grid, uniform
+from noise2data.checks.arguments import integer, normal, number, seeded, uneven_grid, uniform
+from noise2data.checks.expectations import two
 from noise2data.checks.hints import EARLIER, advice, recognise
+from noise2data.checks.statistics import (
+    RANDOM_FACTOR,
+    SHARED,
+    SIX,
+    expect_gaussian,
+    expect_standard,
+    expect_uncorrelated,
+)
 
 lab = Battery(
     "lab02_sdes",
@@ -25,21 +35,11 @@ lab = Battery(
     forbidden=["noise2data.mixtures", "noise2data.samplers"],
 )
 
+pair = partial(two, names="(mean, var)")
+
 Number = float | torch.Tensor
 
-SIX = 6.0  # standard errors: a right answer leaves them with probability 2e-9
 MANY = 10_000  # samples where a distribution is looked at
-
-RANDOM_FACTOR = (
-    "the variance may be right and the kurtosis is not 3: a normal number was multiplied by a second random number. "
-    "One fresh normal number for each entry and step is all the noise there is"
-)
-SHARED = "all samples of the batch get the same noise; draw a tensor of x's shape"
-
-
-def seeded(rng: torch.Generator) -> torch.Generator:
-    """A generator for the student's draws."""
-    return torch.Generator().manual_seed(integer(rng, 0, 2**31 - 1))
 
 
 def expect_shape(got: Any, shape: Sequence[int], hint: str = "") -> None:
@@ -56,56 +56,6 @@ def states(answer: Answer, drift: Handle, diffusion: Handle, x: torch.Tensor, ts
     got = answer.simulate_sde(drift, diffusion, x, ts, seed)
     expect_shape(got, (len(ts), *x.shape), "(len(ts), B, d): x itself is row 0, then one state after each interval")
     return got.double()
-
-
-def expect_standard(
-    z: torch.Tensor, what: str, hint: str = "", mistakes: dict[str, float] | None = None, of_mean: str | None = None
-) -> None:
-    """Fail unless numbers have mean 0 and variance 1.
-
-    hint: shown where the variance is wrong, unless it is that of one of the mistakes, sentence -> variance.
-    of_mean: shown where the mean is wrong; the same by default.
-    """
-    expect(z.isfinite().all(), f"{what} is not finite" + (f" — {hint}" if hint else ""))
-    shared = z.ndim > 1 and z.abs().max() > 1e-6 and z.std(-2).max() < 1e-6
-    expect(not shared, SHARED)
-    n, mean = z.numel(), z.mean().item()
-    variance = z.square().mean().item() - mean**2
-    if abs(variance - 1) > SIX * math.sqrt(2 / n):
-        for sentence, ratio in (mistakes or {}).items():
-            if math.isclose(variance, ratio, rel_tol=SIX * math.sqrt(2 / n)):
-                hint = sentence
-        expect(
-            False,
-            f"{what} has {variance:.3g} times the variance that it should have" + (f" — {hint}" if hint else ""),
-        )
-    expect(
-        abs(mean) < SIX / math.sqrt(n),
-        f"{what} is off by {mean:.3g} standard deviations on average — {hint if of_mean is None else of_mean}",
-    )
-
-
-def expect_gaussian(z: torch.Tensor, what: str) -> None:
-    """Fail unless numbers have the kurtosis and the distribution function of N(0, 1)."""
-    z = z.flatten()
-    kurtosis = (z**4).mean().item() / (z**2).mean().item() ** 2
-    expect(
-        abs(kurtosis - 3) < 0.5,  # twenty standard errors of 40,000 normal numbers
-        f"{what} has kurtosis {kurtosis:.1f}; normal noise has 3 — "
-        + (RANDOM_FACTOR if kurtosis > 3 else "the draws are not normal: torch.randn"),
-    )
-    ordered, n = z.sort().values, len(z)
-    exact = 0.5 * (1 + torch.erf(ordered / math.sqrt(2)))
-    gap = (exact - torch.arange(1, n + 1, dtype=torch.float64) / n).abs().max().item()
-    # Kolmogorov and Smirnov: P(gap > 3.5 / sqrt(n)) < 5e-11
-    expect(gap < 3.5 / math.sqrt(n) + 1 / n, f"{what} has kurtosis 3, but not the distribution N(0, 1)")
-
-
-def expect_uncorrelated(a: torch.Tensor, b: torch.Tensor, message: str) -> None:
-    """Fail if two lists of numbers are correlated."""
-    a, b = a.flatten() - a.mean(), b.flatten() - b.mean()
-    correlation = (a @ b / (a.norm() * b.norm()).clamp(min=1e-300)).item()
-    expect(abs(correlation) < SIX / math.sqrt(len(a)), f"{message} (correlation {correlation:.2f})")
 
 
 # ---- euler_maruyama_step
@@ -285,19 +235,12 @@ def ou_by_exponentials(
     return mean, flow[..., 0, 0] * spread + flow[..., 0, 1]
 
 
-def pair_of_moments(value: Any) -> tuple[Any, Any]:
-    """(mean, var), or a message that says what came instead."""
-    expect_type(value, (tuple, list))
-    expect(len(value) == 2, f"the result has {len(value)} entries; expected the pair (mean, var)")
-    return value[0], value[1]
-
-
 @lab.check("ou_moments")
 def forgets_its_start_exponentially(answer: Answer, rng: torch.Generator) -> None:
     """The mean falls to zero like exp(-theta t)."""
     m0, v0 = normal(rng, 6), uniform(rng, 0.5, 2, 6)
     t, theta, sigma = number(rng, 0.3, 1), number(rng, 1.2, 2), number(rng, 0.5, 2)
-    mean, _ = pair_of_moments(answer.ou_moments(m0, v0, t, theta, sigma))
+    mean, _ = pair(answer.ou_moments(m0, v0, t, theta, sigma))
     want, _ = ou_by_exponentials(m0, v0, t, theta, sigma)
     hint = recognise(
         mean,
@@ -314,7 +257,7 @@ def follows_the_variance_equation(answer: Answer, rng: torch.Generator) -> None:
     """The variance solves v' = -2 theta v + sigma² from v0."""
     m0, v0 = normal(rng, 6), uniform(rng, 1.5, 4, 6)
     t, theta, sigma = number(rng, 0.2, 0.6), number(rng, 1.2, 2), number(rng, 1.2, 2)
-    _, var = pair_of_moments(answer.ou_moments(m0, v0, t, theta, sigma))
+    _, var = pair(answer.ou_moments(m0, v0, t, theta, sigma))
     _, want = ou_by_exponentials(m0, v0, t, theta, sigma)
     decay, rest = math.exp(-2 * theta * t), sigma**2 / (2 * theta)
     hint = recognise(
@@ -338,7 +281,7 @@ def settles_at_the_stationary_variance(answer: Answer, rng: torch.Generator) -> 
     """After a long time the mean is 0 and the variance sigma²/(2 theta), wherever it started."""
     m0, v0 = normal(rng, 4), uniform(rng, 0.0, 9, 4)
     theta, sigma = number(rng, 0.6, 3), number(rng, 0.3, 3)
-    mean, var = pair_of_moments(answer.ou_moments(m0, v0, 60.0, theta, sigma))
+    mean, var = pair(answer.ou_moments(m0, v0, 60.0, theta, sigma))
     want = torch.full((4,), sigma**2 / (2 * theta), dtype=torch.float64)
     hint = recognise(
         var,
