@@ -5,6 +5,7 @@ the log-density changes by -div v, so that
 
     log p(x) = log p_noise(x_1) + integral of div v(x_t, t) dt  from t_min to t_max.                             (1)
 
+Derived in the book: chapter 1, equation (1.19).
 Source: Song et al., "Score-Based Generative Modeling through SDEs", 2021, section 4.3 and appendix D.2.
 """
 

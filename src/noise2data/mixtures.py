@@ -10,6 +10,8 @@ variance c_k = alpha^2 s_k^2 + sigma^2, and given x_t and the component, x0 and 
 Averages over k use the posterior r_k of the components, computed as a softmax of log-densities, so that
 nothing underflows far from the data. All arithmetic is in float64 (float32 on Apple's MPS); results have x's
 dtype.
+
+Derived in the book: chapter 3, equations (3.18) to (3.20).
 """
 
 import math

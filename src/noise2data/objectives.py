@@ -20,6 +20,7 @@ The denoiser that minimises (1) is E[x0 | x_t] for any of them. They differ in w
 A weight is a function (path, t) -> (B,), your own included; functools.partial binds its settings. What else there is to
 choose is the times: uniform, stratified, logit-normal, or EDM's.
 
+Derived in the book: chapter 3, equation (3.13); chapter 5, equations (5.10), (5.13) and (5.17).
 Sources: Ho, Jain and Abbeel (DDPM), 2020; Song and Ermon (NCSN), 2019; Salimans and Ho, "Progressive Distillation",
 2022; Lipman et al., "Flow Matching", 2023; Karras et al. (EDM), 2022; Kingma et al., "Variational Diffusion Models"
 (VDM), 2021; Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", 2023.

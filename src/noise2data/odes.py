@@ -3,6 +3,8 @@
 Everywhere f(x, t) returns a tensor like x, x is (B, ...) with the batch first, and f treats each sample on
 its own.
 Steps may go backwards (dt < 0). All functions are differentiable in x and in whatever f contains.
+
+Derived in the book: chapter 1, equations (1.7) and (1.9) for the steps, (1.17) and (1.20) for the density.
 """
 
 from collections.abc import Callable, Sequence

@@ -13,6 +13,8 @@ itself is:
 
 What measures the noise level, whatever the path's clock, is log_snr = log(alpha^2 / sigma^2) (natural
 logarithm, not halved; Kingma et al., "Variational Diffusion Models", 2021, section 3.2).
+
+Derived in the book: chapter 4, equations (4.7), (4.8) and (4.20); chapter 5, equation (5.16).
 """
 
 import math

@@ -25,6 +25,8 @@ A step is ``step(denoise, path, x, t, s)`` and returns the state at s. Here ``de
 x is (B, ...) at time t, and t and s are numbers, 0-d or (B,) tensors, in [0, 1]. The result has x's shape, dtype and
 device. What else a step needs it names in its signature, and `sample` hands it over: ``noise``, fresh N(0, I) like x,
 or ``past``, a list that the steps of one run share. Going from data to noise (s > t) is inversion: the same call.
+
+Derived in the book: chapter 7, equations (7.11) to (7.14), and (7.2) and (7.5) for the last two steps.
 """
 
 import inspect

@@ -7,6 +7,8 @@ state after k noisy steps is
 
 ``betas`` has length T, and betas[i] takes step i to i + 1. ``paths.Discrete`` makes a path of a schedule, known at the
 times t = k / T.
+
+Derived in the book: chapter 4, equations (4.2) to (4.6), and (4.15) for the last step.
 """
 
 import math

@@ -14,6 +14,8 @@ the weights, so that a run which was killed and started again ends with the very
 Samples are drawn from an average of the weights, not from the last ones. Step k = 1, 2, ... of training moves it by
 
     average <- d_k * average + (1 - d_k) * weights.                                                            (1)
+
+Derived in the book: chapter 6, equations (6.13) and (6.14).
 """
 
 import copy

@@ -119,20 +119,62 @@ def test_a_chapter_leads_into_its_own_lab(chapter):
     assert labs == [f"lab{chapter.stem}"]
 
 
+def sections(chapter: Path) -> dict[str, list[str]]:
+    """Headings and theorems of a chapter, each with the numbers of the equations that stand under it.
+
+    The book numbers labelled equations through a chapter: (7.1), (7.2), ... A heading has those of its subsections,
+    too, and those of its theorems.
+    """
+    chapter_number, count = int(chapter.stem[:2]), 0
+    found: dict[str, list[str]] = {}
+    opened: list[tuple[int, str]] = []  # the headings above, each with its depth
+    text = re.sub(r"^```\{code-cell\}.*?^```$", "", chapter.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for mark, heading, theorem, label in re.findall(
+        r"^(#+) (.*)$|^`{3,}\{prf:\w+\} (.*)$|\$\$ ?\(([\w-]+)\)$", text, re.MULTILINE
+    ):
+        if label:
+            count += 1
+            for _, title in opened:
+                found[title].append(f"{chapter_number}.{count}")
+            continue
+        depth = len(mark) or 7  # a theorem is open until the next heading or theorem
+        opened = [*((above, title) for above, title in opened if above < depth), (depth, heading or theorem)]
+        found.setdefault(heading or theorem, [])
+    return found
+
+
+def citing() -> list[Path]:
+    return [*sorted(ROOT.glob("solutions/*/*.md")), *sorted(ROOT.glob("src/noise2data/**/*.py"))]
+
+
 def test_what_labs_cite_of_a_chapter_is_there():
-    """chapter 4, "Linear and cosine": a heading or a theorem of that chapter begins so."""
-    titles = {}
-    for chapter in CHAPTERS:
-        text = chapter.read_text(encoding="utf-8")
-        titles[int(chapter.stem[:2])] = re.findall(r"^(?:#+|`{3,}\{prf:\w+\}) (.*)$", text, re.MULTILINE)
-    cited = []
-    for source in [*ROOT.glob("solutions/*/*.md"), *ROOT.glob("src/noise2data/**/*.py")]:
+    """chapter 4, "Linear and cosine", equation (4.6): a heading or theorem begins so, and the equation is under it."""
+    published = {int(chapter.stem[:2]): sections(chapter) for chapter in CHAPTERS}
+    missing, cited = [], 0
+    for source in citing():
         text = " ".join(source.read_text(encoding="utf-8").split())
-        for number, title in re.findall(r"""[Cc]hapter (\d+),? (?:the theorem )?["*“]([^"*”]+)["*”]""", text):
-            cited.append((source.name, int(number), title))
-    assert cited
-    published = [(name, number, title) for name, number, title in cited if number in titles]
-    assert [cite for cite in published if not any(known.startswith(cite[2]) for known in titles[cite[1]])] == []
+        pattern = r"""[Cc]hapter (\d+),? (?:the theorem )?["*“]([^"*”]+)["*”](?:, equation \(([\d.]+)\))?"""
+        for number, title, equation in re.findall(pattern, text):
+            cited += 1
+            there = [numbers for known, numbers in published.get(int(number), {}).items() if known.startswith(title)]
+            if int(number) in published and not (there and (not equation or any(equation in those for those in there))):
+                missing.append((source.name, int(number), title, equation))
+    assert cited and missing == []
+
+
+def test_every_equation_of_the_book_that_is_cited_exists():
+    """Numbers with the chapter in front, (7.13), are the book's; a paper's have none."""
+    known = {number for chapter in CHAPTERS for numbers in sections(chapter).values() for number in numbers}
+    written = {f"{int(chapter.stem[:2])}" for chapter in CHAPTERS}
+    cited = [
+        (source.name, number)
+        for source in citing()
+        for line in source.read_text(encoding="utf-8").splitlines()
+        if "equation" in line
+        for number in re.findall(r"\((\d+\.\d+)\)", line)
+    ]
+    assert len(cited) > 40
+    assert [cite for cite in cited if cite[1].split(".")[0] in written and cite[1] not in known] == []
 
 
 @chapters

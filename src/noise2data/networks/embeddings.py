@@ -3,6 +3,7 @@
 One number is a poor input: a layer can only scale it. At many frequencies, a geometric ladder of them, fast waves tell
 neighbours apart and slow waves give the coarse place, and a linear layer can pick what it needs.
 
+Derived in the book: chapter 6, equations (6.4) and (6.5).
 Source: Vaswani et al., "Attention Is All You Need", 2017, section 3.5.
 """
 
