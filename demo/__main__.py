@@ -1,4 +1,4 @@
-"""``make demo``: grade the example class, build the book, serve both."""
+"""``make demo``: grade the example class, draw what the course builds up to, build the book, serve it all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import threading
 import urllib.request
 from pathlib import Path
 
+from demo import latents
 from demo.example_class import CLASS, LAB, hand_in, working_folder
 from labcheck.bubblewrap import SandboxUnavailable
 from labcheck.course import Course, CourseError
 from labcheck.grading import grade_class
 from labcheck.judge import Limits
 from labcheck.notebooks import NotebookError
-from labcheck.report import write_report
+from labcheck.report import Picture, write_report
 
 _ROOM = Path("_build/demo")  # an instructor's working folder
 _SITE = Path("_build/site")
@@ -66,7 +67,8 @@ def _grade() -> bool:
     hand_in(home, _ROOM / "submitted")
     graded = grade_class(course, LAB, limits=Limits(seconds=2.0))
     report = _ROOM / "report" / "index.html"
-    write_report(course, LAB, report, notes={s.student: s.note for s in CLASS})
+    drawn = Picture(report.parent / "latents.png", latents.ALT, latents.draw(report.parent / "latents.png"))
+    write_report(course, LAB, report, notes={s.student: s.note for s in CLASS}, picture=drawn)
     deserved = {submission.student: submission.points(home) for submission in CLASS}
     print(f"\n{LAB}: the example class")
     for result in graded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,15 @@ import markupsafe
 from labcheck.course import Course
 from labcheck.expect import code_html
 from labcheck.notebooks import NotebookError, read
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the page: its file, what is in it for who cannot see it, and its caption."""
+
+    file: Path
+    alt: str
+    caption: str
 
 
 def collect(course: Course, lab: str) -> list[dict[str, Any]]:
@@ -45,7 +55,13 @@ def collect(course: Course, lab: str) -> list[dict[str, Any]]:
     return submissions
 
 
-def write_report(course: Course, lab: str, output: Path, notes: dict[str, str] | None = None) -> None:
+def write_report(
+    course: Course,
+    lab: str,
+    output: Path,
+    notes: dict[str, str] | None = None,
+    picture: Picture | None = None,
+) -> None:
     """Write the page.
 
     Args:
@@ -53,11 +69,14 @@ def write_report(course: Course, lab: str, output: Path, notes: dict[str, str] |
         lab: the lab's name.
         output: the file to write; links to feedback are relative to its folder.
         notes: student → a sentence shown with the name.
+        picture: shown below the table.
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("labcheck"), autoescape=True, trim_blocks=True)
     environment.filters["relative"] = lambda path: Path(os.path.relpath(path, output.parent)).as_posix()
     environment.filters["code"] = lambda text: markupsafe.Markup(code_html(text))
-    page = environment.get_template("report.html").render(lab=lab, submissions=collect(course, lab), notes=notes or {})
+    page = environment.get_template("report.html").render(
+        lab=lab, submissions=collect(course, lab), notes=notes or {}, picture=picture
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page, encoding="utf-8")
 

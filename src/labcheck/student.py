@@ -33,9 +33,31 @@ class Report:
         return all(result.status == "passed" for result in self.results)
 
     def lines(self) -> list[tuple[bool, str]]:
-        """(passed, sentence) of each check; a sentence that several checks say stands once."""
-        pairs = ((r.status == "passed", r) for r in self.results)
-        return list(dict.fromkeys((good, f"`{r.task}`: {r.purpose}" if good else r.message) for good, r in pairs))
+        """(passed, sentence) of each check: what held, or what is wrong and what should hold.
+
+        What several checks find wrong alike stands once, alone.
+        """
+        messages = [r.message for r in self.results]
+        lines = []
+        for r in self.results:
+            if r.status == "passed":
+                lines.append((True, f"`{r.task}`: {r.purpose}"))
+            elif messages.count(r.message) > 1:
+                lines.append((False, r.message))
+            else:
+                lines.append(
+                    (False, f"{r.message}{'' if r.message.endswith('.') else '.'} What should hold: {r.purpose}")
+                )
+        return list(dict.fromkeys(lines))
+
+    @property
+    def failure(self) -> str:
+        """What is wrong if that is one thing, else how many checks failed, and what should hold."""
+        failed = [r for r in self.results if r.status != "passed"]
+        if len({r.message for r in failed}) == 1:
+            return failed[0].message
+        which = "".join(f"\n- {r.purpose}" for r in failed)
+        return f"`{failed[0].task}`: {len(failed)} of {len(self.results)} checks failed. What should hold:{which}"
 
     def __repr__(self) -> str:
         text = "\n".join(f"{'✓' if good else '✗'} {line}" for good, line in self.lines())
@@ -75,14 +97,13 @@ class Checker:
 
         Raises:
             KeyError: the lab has no such task.
-            CheckFailed: with one sentence for each check that failed, and the note.
+            CheckFailed: what should hold and does not, and the note; what is wrong is displayed.
         """
         report = self._report(task, secrets.randbits(48) if seed is None else seed)
         if report.passed:
             return report
         _display(report)
-        failed = [message for good, message in report.lines() if not good]
-        raise CheckFailed("\n".join([*failed, *([report.note] if report.note else [])]))
+        raise CheckFailed("\n".join([report.failure, *([report.note] if report.note else [])]))
 
     def summary(self) -> Report:
         """All visible checks of the lab; raises nothing."""

@@ -12,7 +12,7 @@ from labcheck.inside.loading import Problem
 from labcheck.judge import Verdict
 from labcheck.nbgrader import annotate, feedback_html, feedback_text
 from labcheck.notebooks import NotebookError, grade_id
-from labcheck.report import collect, write_report
+from labcheck.report import Picture, collect, write_report
 
 LAB = "lab01_numbers"
 
@@ -104,6 +104,13 @@ def test_the_page_shows_scores_reasons_and_facts(graded, tmp_path):
     assert "NameError: &lt;oops&gt;" in text
     assert "seed 12345; in a sandbox; checks abc, torch 9.9" in text
     assert "WITHOUT a sandbox; checks" in text
+
+
+def test_a_picture_has_its_caption_and_its_words(graded, tmp_path):
+    page = tmp_path / "out" / "report.html"
+    write_report(graded, LAB, page, picture=Picture(tmp_path / "out" / "a.png", "Six <shapes>.", "Drawn by Ada & Bob."))
+    figure = '<img src="a.png" alt="Six &lt;shapes&gt;."><figcaption>Drawn by Ada &amp; Bob.</figcaption>'
+    assert figure in page.read_text()
 
 
 def test_a_page_of_nothing_is_refused(tmp_path, graded):

@@ -76,6 +76,19 @@ def test_each_message_stands_once(checker):
     assert str(caught.value) == "`f`: is wrong"
 
 
+def test_what_is_wrong_stands_beside_what_should_hold(capsys):
+    lab = Battery("lab00")
+    for purpose, message in (("It is even.", "is odd"), ("It is small.", "is large"), ("It is there.", "")):
+        check = lambda answer, rng, message=message: expect(not message, message)  # noqa: E731
+        check.__name__, check.__doc__ = purpose.split()[-1], purpose
+        lab.check("f")(check)
+    with pytest.raises(CheckFailed) as caught:
+        Checker(lab, {})("f")
+    assert str(caught.value) == "`f`: 2 of 3 checks failed. What should hold:\n- It is even.\n- It is small."
+    shown = capsys.readouterr().out
+    assert "✗ `f`: is odd. What should hold: It is even.\n" in shown and "✓ `f`: It is there." in shown
+
+
 def test_an_unknown_task_is_refused(checker):
     with pytest.raises(KeyError, match="has no task 'treble'; its tasks are: double, apply_twice"):
         checker("")("treble")
