@@ -26,6 +26,8 @@ _TOLERANCE = {
     torch.complex128: 1e-9, torch.complex64: 2e-5,
 }  # fmt: skip
 
+_FLOAT32 = 1e-6  # relative error, some ten roundings
+
 
 def expect(condition: object, message: str) -> None:
     """Fail with a message unless the condition holds."""
@@ -77,7 +79,7 @@ def expect_close(
         raise CheckFailed(f"{what} has shape {tuple(got.shape)}; expected {tuple(want.shape)}" + _dash(hint))
     if dtype and got.dtype != want.dtype:
         raise CheckFailed(f"{what} has dtype {_dtype(got)}; expected {_dtype(want)}" + _dash(hint))
-    tolerance = _TOLERANCE.get(want.dtype, 0.0)
+    wanted_dtype, tolerance = want.dtype, _TOLERANCE.get(want.dtype, 0.0)
     wide = torch.complex128 if got.is_complex() or want.is_complex() else torch.float64
     got, want = got.detach().to(wide), want.detach().to(wide)
     if not want.numel():
@@ -97,6 +99,8 @@ def expect_close(
     if (error > atol + rtol * want.abs().masked_fill(same, 0)).any():
         where = error.argmax()
         worst = f"got {got.flatten()[where].item():.6g}, expected {want.flatten()[where].item():.6g}"
+        if wanted_dtype == torch.float64 and error.max() < _FLOAT32 * scale:
+            worst += "; so small an error comes from float32 somewhere on the way"
         raise CheckFailed(f"{what} is off by up to {error.max().item():.3g} ({worst})" + _dash(hint))
 
 

@@ -114,6 +114,12 @@ def test_the_largest_error_is_told_not_the_first():
     assert "index [0, 1]" in message(torch.tensor([[1, INF]]), torch.tensor([[1.0, 2.0]]))
 
 
+def test_what_went_through_float32_is_told():
+    got, want = floats(1 / 3, 2).double(), torch.tensor([1 / 3, 2], dtype=torch.float64)
+    assert "(got 0.333333, expected 0.333333; so small an error comes from float32 somewhere" in message(got, want)
+    assert "float32" not in message(want + 1e-4, want)
+
+
 def test_infinite_values_do_not_hide_a_finite_difference():
     assert "off by up to 1" in message(floats(INF, 2), floats(INF, 1))
 
