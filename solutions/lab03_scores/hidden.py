@@ -27,60 +27,6 @@ ONE = torch.ones((), dtype=torch.float64)
 COLUMN = "give alpha and sigma the shape (B, 1, ..., 1)"
 
 
-# ---- tweedie_denoise
-
-
-@lab.check("tweedie_denoise")
-def puts_levels_on_the_batch_axis(answer, rng):
-    """(B,) tensors belong to the batch, also when B equals the width; one of them may be a number."""
-    B = integer(rng, 3, 6)
-    y, xt = normal(rng, B, B), normal(rng, B, B)
-    (a0, s0), (a, s) = level(rng), level(rng, B)
-    for alpha, sigma in ((a, s), (a0.item(), s), (a, s0.item())):
-        rows, spread = columns(alpha, sigma)
-        score = (rows * y - xt) / spread**2
-        got = with_rows(answer.tweedie_denoise, xt, score, alpha, sigma)
-        shapes = " and ".join("a number" if isinstance(value, float) else f"({B},)" for value in (alpha, sigma))
-        what = f"the result for xt of shape {(B, B)}, alpha and sigma being {shapes},"
-        expect_near(got, y, what=what, hint=COLUMN)
-
-
-@lab.check("tweedie_denoise")
-def takes_levels_of_images(answer, rng):
-    """Images, and anything else that is (B, ...), with levels for each sample or 0-d."""
-    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2, 2)):
-        for alpha, sigma in (level(rng, shape[0]), level(rng)):
-            y, xt = normal(rng, *shape), normal(rng, *shape)
-            a, s = on_batch_axis(alpha, xt), on_batch_axis(sigma, xt)
-            got = with_rows(answer.tweedie_denoise, xt, (a * y - xt) / s**2, alpha, sigma)
-            what = f"the result for xt of shape {shape} and alpha, sigma of shape {tuple(alpha.shape)}"
-            expect_near(got, y, what=what, hint=COLUMN)
-
-
-@lab.check("tweedie_denoise")
-def lets_gradients_through(answer, rng):
-    """The result is differentiable in xt, score, alpha and sigma."""
-    alpha, sigma = level(rng, 4)
-    xt, score, weight = normal(rng, 4, 3), normal(rng, 4, 3), normal(rng, 4, 3)
-    seen = answer.gradient("tweedie_denoise", xt, score, alpha, sigma, wrt=[0, 1, 2, 3], cotangent=weight)
-    a, s = alpha[:, None], sigma[:, None]
-    expect_gradient(seen, 0, weight / a, "xt")
-    expect_gradient(seen, 1, weight * s**2 / a, "score")
-    expect_gradient(seen, 2, -(weight * (xt + s**2 * score)).sum(1) / alpha**2, "alpha")
-    expect_gradient(seen, 3, 2 * sigma / alpha * (weight * score).sum(1), "sigma")
-
-
-@lab.check("tweedie_denoise")
-def leaves_its_arguments_alone(answer, rng):
-    """No argument is changed, and nothing is drawn."""
-    alpha, sigma = level(rng, 4)
-    y, xt = normal(rng, 4, 3), normal(rng, 4, 3)
-    score = (alpha[:, None] * y - xt) / sigma[:, None] ** 2
-    seen = with_rows(answer.observe, "tweedie_denoise", xt, score, alpha, sigma)
-    expect_near(seen.value, y)
-    expect_untouched(seen, xt, score, alpha, sigma)
-
-
 # ---- score_from_eps
 
 
@@ -127,126 +73,6 @@ def leaves_eps_and_sigma_alone(answer, rng):
     seen = with_rows(answer.observe, "score_from_eps", eps, sigma)
     expect_near(seen.value, score)
     expect_untouched(seen, eps, sigma)
-
-
-# ---- gaussian_denoiser
-
-
-@lab.check("gaussian_denoiser")
-def keeps_levels_and_mean_apart(answer, rng):
-    """With B = d, alpha and sigma belong to the rows while a (d,) mean belongs to the columns."""
-    B = integer(rng, 3, 6)
-    alpha, sigma = level(rng, B)
-    xt, mean, var = normal(rng, B, B), normal(rng, B), number(rng, 0.2, 2.0)
-    want = gaussian_posterior_mean(xt, alpha[:, None], sigma[:, None], mean, var)
-    got = with_rows(answer.gaussian_denoiser, xt, alpha, sigma, mean, var)
-    expect_near(got, want, what=f"the result for xt of shape {(B, B)}", hint=COLUMN)
-
-
-@lab.check("gaussian_denoiser")
-def takes_levels_of_pictures(answer, rng):
-    """Images with levels for each sample or 0-d, a mean picture, and var as a 0-d tensor."""
-    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2, 2)):
-        for alpha, sigma in (level(rng, shape[0]), level(rng)):
-            xt, mean, var = normal(rng, *shape), normal(rng, *shape[1:]), uniform(rng, 0.2, 2.0)
-            a, s = on_batch_axis(alpha, xt), on_batch_axis(sigma, xt)
-            got = with_rows(answer.gaussian_denoiser, xt, alpha, sigma, mean, var)
-            what = f"the result for xt of shape {shape} and alpha, sigma of shape {tuple(alpha.shape)}"
-            want = gaussian_posterior_mean(xt, a, s, mean, var)
-            expect_near(got, want, what=what, hint=COLUMN)
-
-
-@lab.check("gaussian_denoiser")
-def can_be_fitted(answer, rng):
-    """The result is differentiable in xt, mean and var: a model could learn its prior."""
-    alpha, sigma = (value.item() for value in level(rng))
-    xt, mean, var, weight = normal(rng, 4, 3), normal(rng, 3), uniform(rng, 0.3, 2.0), normal(rng, 4, 3)
-    seen = answer.gradient("gaussian_denoiser", xt, alpha, sigma, mean, var, wrt=[0, 3, 4], cotangent=weight)
-    c = alpha**2 * var + sigma**2
-    expect_gradient(seen, 0, weight * alpha * var / c, "xt")
-    expect_gradient(seen, 1, weight.sum(0) * sigma**2 / c, "mean")
-    expect_gradient(seen, 2, alpha * sigma**2 / c**2 * (weight * (xt - alpha * mean)).sum(), "var", part=...)
-
-
-@lab.check("gaussian_denoiser")
-def leaves_all_arguments_alone(answer, rng):
-    """No argument is changed, and nothing is drawn."""
-    alpha, sigma = level(rng, 4)
-    xt, mean, var = normal(rng, 4, 3), normal(rng, 3), uniform(rng, 0.3, 2.0)
-    seen = with_rows(answer.observe, "gaussian_denoiser", xt, alpha, sigma, mean, var)
-    want = gaussian_posterior_mean(xt, alpha[:, None], sigma[:, None], mean, var)
-    expect_near(seen.value, want)
-    expect_untouched(seen, xt, alpha, sigma, mean, var)
-
-
-# ---- dsm_loss
-
-
-@lab.check("dsm_loss")
-def puts_sigma_on_the_batch_axis_of_x0(answer, rng):
-    """A (B,) tensor sigma belongs to the batch, also when B equals the width."""
-    B = integer(rng, 3, 6)
-    A, b, sigma = normal(rng, B, B), normal(rng, B), uniform(rng, 0.2, 2.0, B)
-    x0, eps, s = normal(rng, B, B), normal(rng, B, B), sigma[:, None]
-    got = with_rows(answer.dsm_loss, answer.fixture("affine_score", A=A, b=b, c=0.4), x0, sigma, eps)
-    want = (s * (1 + 0.4 * s) * ((x0 + s * eps) @ A.T + b) + eps).square().mean()
-    hint = "give sigma the shape (B, 1) in xt, in eps/sigma and in the weight"
-    expect_loss(got, want, what=f"the loss for x0 of shape {(B, B)}", hint=hint)
-
-
-@lab.check("dsm_loss")
-def takes_noise_levels_of_images(answer, rng):
-    """Images, with a sigma for each sample or a 0-d one: the mean is over pixels and channels, too."""
-    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2)):
-        for sigma in (uniform(rng, 0.2, 2.0, shape[0]), uniform(rng, 0.2, 2.0)):
-            x0, eps = normal(rng, *shape), normal(rng, *shape)
-            a, b = normal(rng, *shape[1:]), 0.1 * normal(rng, *shape[1:])
-            s = on_batch_axis(sigma, x0)
-            got = with_rows(answer.dsm_loss, answer.fixture("cubic_score", a=a, b=b, c=0.4), x0, sigma, eps)
-            xt = x0 + s * eps
-            want = (s * (1 + 0.4 * s) * (a * xt + b * xt**3) + eps).square().mean()
-            what = f"the loss for x0 of shape {shape} and sigma of shape {tuple(sigma.shape)}"
-            expect_loss(got, want, what=what, hint="give sigma the shape (B, 1, ..., 1)")
-
-
-@lab.check("dsm_loss")
-def trains_the_network(answer, rng):
-    """Gradients reach the network's parameters, each sample with its own weight."""
-    A, b, sigma = normal(rng, 3, 3), normal(rng, 3), uniform(rng, 0.2, 2.0, 5)
-    x0, eps, s = normal(rng, 5, 3), normal(rng, 5, 3), sigma[:, None]
-    net = answer.fixture("affine_score", A=A, b=b, c=0.4)
-    seen = answer.gradient("dsm_loss", net, x0, sigma, eps, wrt=[], cotangent=ONE, parameters=net)
-    expect_scalar(seen.value)
-    gain, xt = s * (1 + 0.4 * s), x0 + s * eps
-    slope = 2 / 15 * gain * (gain * (xt @ A.T + b) + eps)
-    expect_parameter_gradient(seen, "A", slope.T @ xt)
-    expect_parameter_gradient(seen, "b", slope.sum(0))
-
-
-@lab.check("dsm_loss")
-def can_be_differentiated_in_all_tensors(answer, rng):
-    """Gradients reach x0, eps and sigma, through the network's input as well."""
-    A, b, x0, eps = normal(rng, 3, 3), normal(rng, 3), normal(rng, 5, 3), normal(rng, 5, 3)
-    sigma = uniform(rng, 0.3, 1.5)
-    net = answer.fixture("affine_score", A=A, b=b)
-    seen = answer.gradient("dsm_loss", net, x0, sigma, eps, wrt=[1, 2, 3], cotangent=ONE)
-    score = (x0 + sigma * eps) @ A.T + b
-    slope = 2 / 15 * (sigma * score + eps)
-    expect_gradient(seen, 0, sigma * slope @ A, "x0")
-    expect_gradient(seen, 1, (slope * (score + sigma * eps @ A.T)).sum(), "sigma", part=...)
-    expect_gradient(seen, 2, slope + sigma**2 * slope @ A, "eps")
-
-
-@lab.check("dsm_loss")
-def leaves_data_and_noise_alone(answer, rng):
-    """No argument is changed, and the noise is the one that was given."""
-    A, b, sigma = normal(rng, 3, 3), normal(rng, 3), uniform(rng, 0.2, 2.0, 5)
-    x0, eps, s = normal(rng, 5, 3), normal(rng, 5, 3), sigma[:, None]
-    net = answer.fixture("affine_score", A=A, b=b)
-    seen = with_rows(answer.observe, "dsm_loss", net, x0, sigma, eps)
-    want = (s * ((x0 + s * eps) @ A.T + b) + eps).square().mean()
-    expect_loss(seen.value, want)
-    expect_untouched(seen, None, x0, sigma, eps)
 
 
 # ---- sliced_score_loss
@@ -326,6 +152,180 @@ def leaves_x_and_probe_alone(answer, rng):
     want = torch.stack([vi @ A @ vi + (vi @ (A @ xi + b)) ** 2 / 2 for xi, vi in zip(x, v, strict=True)]).mean()
     expect_loss(seen.value, want)
     expect_untouched(seen, None, x, v)
+
+
+# ---- dsm_loss
+
+
+@lab.check("dsm_loss")
+def puts_sigma_on_the_batch_axis_of_x0(answer, rng):
+    """A (B,) tensor sigma belongs to the batch, also when B equals the width."""
+    B = integer(rng, 3, 6)
+    A, b, sigma = normal(rng, B, B), normal(rng, B), uniform(rng, 0.2, 2.0, B)
+    x0, eps, s = normal(rng, B, B), normal(rng, B, B), sigma[:, None]
+    got = with_rows(answer.dsm_loss, answer.fixture("affine_score", A=A, b=b, c=0.4), x0, sigma, eps)
+    want = (s * (1 + 0.4 * s) * ((x0 + s * eps) @ A.T + b) + eps).square().mean()
+    hint = "give sigma the shape (B, 1) in xt, in eps/sigma and in the weight"
+    expect_loss(got, want, what=f"the loss for x0 of shape {(B, B)}", hint=hint)
+
+
+@lab.check("dsm_loss")
+def takes_noise_levels_of_images(answer, rng):
+    """Images, with a sigma for each sample or a 0-d one: the mean is over pixels and channels, too."""
+    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2)):
+        for sigma in (uniform(rng, 0.2, 2.0, shape[0]), uniform(rng, 0.2, 2.0)):
+            x0, eps = normal(rng, *shape), normal(rng, *shape)
+            a, b = normal(rng, *shape[1:]), 0.1 * normal(rng, *shape[1:])
+            s = on_batch_axis(sigma, x0)
+            got = with_rows(answer.dsm_loss, answer.fixture("cubic_score", a=a, b=b, c=0.4), x0, sigma, eps)
+            xt = x0 + s * eps
+            want = (s * (1 + 0.4 * s) * (a * xt + b * xt**3) + eps).square().mean()
+            what = f"the loss for x0 of shape {shape} and sigma of shape {tuple(sigma.shape)}"
+            expect_loss(got, want, what=what, hint="give sigma the shape (B, 1, ..., 1)")
+
+
+@lab.check("dsm_loss")
+def trains_the_network(answer, rng):
+    """Gradients reach the network's parameters, each sample with its own weight."""
+    A, b, sigma = normal(rng, 3, 3), normal(rng, 3), uniform(rng, 0.2, 2.0, 5)
+    x0, eps, s = normal(rng, 5, 3), normal(rng, 5, 3), sigma[:, None]
+    net = answer.fixture("affine_score", A=A, b=b, c=0.4)
+    seen = answer.gradient("dsm_loss", net, x0, sigma, eps, wrt=[], cotangent=ONE, parameters=net)
+    expect_scalar(seen.value)
+    gain, xt = s * (1 + 0.4 * s), x0 + s * eps
+    slope = 2 / 15 * gain * (gain * (xt @ A.T + b) + eps)
+    expect_parameter_gradient(seen, "A", slope.T @ xt)
+    expect_parameter_gradient(seen, "b", slope.sum(0))
+
+
+@lab.check("dsm_loss")
+def can_be_differentiated_in_all_tensors(answer, rng):
+    """Gradients reach x0, eps and sigma, through the network's input as well."""
+    A, b, x0, eps = normal(rng, 3, 3), normal(rng, 3), normal(rng, 5, 3), normal(rng, 5, 3)
+    sigma = uniform(rng, 0.3, 1.5)
+    net = answer.fixture("affine_score", A=A, b=b)
+    seen = answer.gradient("dsm_loss", net, x0, sigma, eps, wrt=[1, 2, 3], cotangent=ONE)
+    score = (x0 + sigma * eps) @ A.T + b
+    slope = 2 / 15 * (sigma * score + eps)
+    expect_gradient(seen, 0, sigma * slope @ A, "x0")
+    expect_gradient(seen, 1, (slope * (score + sigma * eps @ A.T)).sum(), "sigma", part=...)
+    expect_gradient(seen, 2, slope + sigma**2 * slope @ A, "eps")
+
+
+@lab.check("dsm_loss")
+def leaves_data_and_noise_alone(answer, rng):
+    """No argument is changed, and the noise is the one that was given."""
+    A, b, sigma = normal(rng, 3, 3), normal(rng, 3), uniform(rng, 0.2, 2.0, 5)
+    x0, eps, s = normal(rng, 5, 3), normal(rng, 5, 3), sigma[:, None]
+    net = answer.fixture("affine_score", A=A, b=b)
+    seen = with_rows(answer.observe, "dsm_loss", net, x0, sigma, eps)
+    want = (s * ((x0 + s * eps) @ A.T + b) + eps).square().mean()
+    expect_loss(seen.value, want)
+    expect_untouched(seen, None, x0, sigma, eps)
+
+
+# ---- tweedie_denoise
+
+
+@lab.check("tweedie_denoise")
+def puts_levels_on_the_batch_axis(answer, rng):
+    """(B,) tensors belong to the batch, also when B equals the width; one of them may be a number."""
+    B = integer(rng, 3, 6)
+    y, xt = normal(rng, B, B), normal(rng, B, B)
+    (a0, s0), (a, s) = level(rng), level(rng, B)
+    for alpha, sigma in ((a, s), (a0.item(), s), (a, s0.item())):
+        rows, spread = columns(alpha, sigma)
+        score = (rows * y - xt) / spread**2
+        got = with_rows(answer.tweedie_denoise, xt, score, alpha, sigma)
+        shapes = " and ".join("a number" if isinstance(value, float) else f"({B},)" for value in (alpha, sigma))
+        what = f"the result for xt of shape {(B, B)}, alpha and sigma being {shapes},"
+        expect_near(got, y, what=what, hint=COLUMN)
+
+
+@lab.check("tweedie_denoise")
+def takes_levels_of_images(answer, rng):
+    """Images, and anything else that is (B, ...), with levels for each sample or 0-d."""
+    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2, 2)):
+        for alpha, sigma in (level(rng, shape[0]), level(rng)):
+            y, xt = normal(rng, *shape), normal(rng, *shape)
+            a, s = on_batch_axis(alpha, xt), on_batch_axis(sigma, xt)
+            got = with_rows(answer.tweedie_denoise, xt, (a * y - xt) / s**2, alpha, sigma)
+            what = f"the result for xt of shape {shape} and alpha, sigma of shape {tuple(alpha.shape)}"
+            expect_near(got, y, what=what, hint=COLUMN)
+
+
+@lab.check("tweedie_denoise")
+def lets_gradients_through(answer, rng):
+    """The result is differentiable in xt, score, alpha and sigma."""
+    alpha, sigma = level(rng, 4)
+    xt, score, weight = normal(rng, 4, 3), normal(rng, 4, 3), normal(rng, 4, 3)
+    seen = answer.gradient("tweedie_denoise", xt, score, alpha, sigma, wrt=[0, 1, 2, 3], cotangent=weight)
+    a, s = alpha[:, None], sigma[:, None]
+    expect_gradient(seen, 0, weight / a, "xt")
+    expect_gradient(seen, 1, weight * s**2 / a, "score")
+    expect_gradient(seen, 2, -(weight * (xt + s**2 * score)).sum(1) / alpha**2, "alpha")
+    expect_gradient(seen, 3, 2 * sigma / alpha * (weight * score).sum(1), "sigma")
+
+
+@lab.check("tweedie_denoise")
+def leaves_its_arguments_alone(answer, rng):
+    """No argument is changed, and nothing is drawn."""
+    alpha, sigma = level(rng, 4)
+    y, xt = normal(rng, 4, 3), normal(rng, 4, 3)
+    score = (alpha[:, None] * y - xt) / sigma[:, None] ** 2
+    seen = with_rows(answer.observe, "tweedie_denoise", xt, score, alpha, sigma)
+    expect_near(seen.value, y)
+    expect_untouched(seen, xt, score, alpha, sigma)
+
+
+# ---- gaussian_denoiser
+
+
+@lab.check("gaussian_denoiser")
+def keeps_levels_and_mean_apart(answer, rng):
+    """With B = d, alpha and sigma belong to the rows while a (d,) mean belongs to the columns."""
+    B = integer(rng, 3, 6)
+    alpha, sigma = level(rng, B)
+    xt, mean, var = normal(rng, B, B), normal(rng, B), number(rng, 0.2, 2.0)
+    want = gaussian_posterior_mean(xt, alpha[:, None], sigma[:, None], mean, var)
+    got = with_rows(answer.gaussian_denoiser, xt, alpha, sigma, mean, var)
+    expect_near(got, want, what=f"the result for xt of shape {(B, B)}", hint=COLUMN)
+
+
+@lab.check("gaussian_denoiser")
+def takes_levels_of_pictures(answer, rng):
+    """Images with levels for each sample or 0-d, a mean picture, and var as a 0-d tensor."""
+    for shape in ((3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2, 2)):
+        for alpha, sigma in (level(rng, shape[0]), level(rng)):
+            xt, mean, var = normal(rng, *shape), normal(rng, *shape[1:]), uniform(rng, 0.2, 2.0)
+            a, s = on_batch_axis(alpha, xt), on_batch_axis(sigma, xt)
+            got = with_rows(answer.gaussian_denoiser, xt, alpha, sigma, mean, var)
+            what = f"the result for xt of shape {shape} and alpha, sigma of shape {tuple(alpha.shape)}"
+            want = gaussian_posterior_mean(xt, a, s, mean, var)
+            expect_near(got, want, what=what, hint=COLUMN)
+
+
+@lab.check("gaussian_denoiser")
+def can_be_fitted(answer, rng):
+    """The result is differentiable in xt, mean and var: a model could learn its prior."""
+    alpha, sigma = (value.item() for value in level(rng))
+    xt, mean, var, weight = normal(rng, 4, 3), normal(rng, 3), uniform(rng, 0.3, 2.0), normal(rng, 4, 3)
+    seen = answer.gradient("gaussian_denoiser", xt, alpha, sigma, mean, var, wrt=[0, 3, 4], cotangent=weight)
+    c = alpha**2 * var + sigma**2
+    expect_gradient(seen, 0, weight * alpha * var / c, "xt")
+    expect_gradient(seen, 1, weight.sum(0) * sigma**2 / c, "mean")
+    expect_gradient(seen, 2, alpha * sigma**2 / c**2 * (weight * (xt - alpha * mean)).sum(), "var", part=...)
+
+
+@lab.check("gaussian_denoiser")
+def leaves_all_arguments_alone(answer, rng):
+    """No argument is changed, and nothing is drawn."""
+    alpha, sigma = level(rng, 4)
+    xt, mean, var = normal(rng, 4, 3), normal(rng, 3), uniform(rng, 0.3, 2.0)
+    seen = with_rows(answer.observe, "gaussian_denoiser", xt, alpha, sigma, mean, var)
+    want = gaussian_posterior_mean(xt, alpha[:, None], sigma[:, None], mean, var)
+    expect_near(seen.value, want)
+    expect_untouched(seen, xt, alpha, sigma, mean, var)
 
 
 # ---- gmm_denoiser

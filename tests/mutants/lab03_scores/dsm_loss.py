@@ -68,6 +68,12 @@ def wrong_sigma_squared_to_the_network(score_net, x0, sigma, eps):
     return (s * score_net(x0 + s * eps, sigma**2) + eps).square().mean()
 
 
+def wrong_sigma_reshaped_for_the_network(score_net, x0, sigma, eps):
+    """Hands on sigma as it was shaped for its own arithmetic."""
+    s = _rows(sigma, x0)
+    return (s * score_net(x0 + s * eps, s) + eps).square().mean()
+
+
 def wrong_sigma_kept_from_the_network(score_net, x0, sigma, eps):
     """score_net(xt): one network for all levels, told of none."""
     s = _rows(sigma, x0)

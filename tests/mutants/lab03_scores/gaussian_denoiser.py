@@ -94,6 +94,13 @@ def wrong_only_for_vectors(xt, alpha, sigma, mean, var):
     return mean + a * var / (a**2 * var + s**2) * (xt - a * mean)
 
 
+def wrong_mean_shaped_like_a_level(xt, alpha, sigma, mean, var):
+    """Gives the mean the shape (..., 1, ..., 1), as if it were a level."""
+    a, s = _levels(xt, alpha, sigma)
+    mean = _rows(mean, xt)
+    return mean + a * var / (a**2 * var + s**2) * (xt - a * mean)
+
+
 def wrong_mean_flattened(xt, alpha, sigma, mean, var):
     """One number for the mean of all pixels."""
     a, s = _levels(xt, alpha, sigma)

@@ -77,6 +77,20 @@ def wrong_half_forgotten(xt, alpha, sigma, means, std, weights):
     return _mix(xt, _column(alpha, xt), _column(sigma, xt), means, std, weights, scale=1.0)
 
 
+def wrong_distance_averaged_over_features(xt, alpha, sigma, means, std, weights):
+    """The squared distance is a mean over the features."""
+    scale = 0.5 / means.shape[1]
+    return _mix(xt, _column(alpha, xt), _column(sigma, xt), means, std, weights, scale=scale)
+
+
+def wrong_move_from_the_mean_of_x0(xt, alpha, sigma, means, std, weights):
+    """Inside a component the move starts at m_k."""
+    a, s = _column(alpha, xt), _column(sigma, xt)
+    gain = a * std**2 / (a**2 * std**2 + s**2)
+    centre = _mix(xt, a, s, means, std, weights, gain=torch.zeros_like(a))
+    return centre + gain * (xt - centre)
+
+
 def wrong_hard_assignment(xt, alpha, sigma, means, std, weights):
     """The most likely component alone."""
     a, s = _column(alpha, xt), _column(sigma, xt)
@@ -108,6 +122,16 @@ def wrong_guarded_densities(xt, alpha, sigma, means, std, weights):
     c = a**2 * std**2 + s**2
     density = weights * torch.exp(-(xt[:, None] - a[:, :, None] * means).square().sum(2) / (2 * c)) + 1e-12
     r = (density / density.sum(1, keepdim=True))[:, :, None]
+    gain = (a * std**2 / c)[:, :, None]
+    return (r * (means + gain * (xt[:, None] - a[:, :, None] * means))).sum(1)
+
+
+def wrong_guarded_denominator(xt, alpha, sigma, means, std, weights):
+    """Adds 1e-8 to the sum of the densities: far from the means all responsibilities are 0."""
+    a, s = _column(alpha, xt), _column(sigma, xt)
+    c = a**2 * std**2 + s**2
+    density = weights * torch.exp(-(xt[:, None] - a[:, :, None] * means).square().sum(2) / (2 * c))
+    r = (density / (density.sum(1, keepdim=True) + 1e-8))[:, :, None]
     gain = (a * std**2 / c)[:, :, None]
     return (r * (means + gain * (xt[:, None] - a[:, :, None] * means))).sum(1)
 

@@ -58,6 +58,14 @@ def wrong_second_probe_forgotten(score_net, x, probe):
     return (product.flatten(1).sum(1) + along**2 / 2).mean()
 
 
+def wrong_derivative_of_the_mean(score_net, x, probe):
+    """Differentiates the mean over the batch: the derivative is B times too small."""
+    y = x if x.requires_grad else x.detach().requires_grad_()
+    along = (score_net(y) * probe).flatten(1).sum(1)
+    (product,) = torch.autograd.grad(along.mean(), y, create_graph=True)
+    return ((product * probe).flatten(1).sum(1) + along**2 / 2).mean()
+
+
 def wrong_square_of_the_mean(score_net, x, probe):
     """Averages over the batch before squaring."""
     curvature, along, _ = _terms(score_net, x, probe)
