@@ -26,6 +26,7 @@ from noise2data.checks.lab05_epsilon_loss import (
     WITHOUT_NOISE,
     all_predictions,
     conditioned_chain,
+    is_nan,
     min_snr,
     pair,
     spread_out,
@@ -235,26 +236,6 @@ def puts_levels_on_the_batch_axis_of_the_loss(answer, rng):
 
 
 @lab.check("eps_loss")
-def gives_the_network_one_level_per_sample(answer, rng):
-    """However k is given, net is called once, with k as an int64 tensor of shape (B,)."""
-    phi, abar = random_angles(rng, 9)
-    x0, eps, many = normal(rng, 5, 3), normal(rng, 5, 3), distinct_levels(rng, 9, 5)
-    half = torch.full((10,), 0.5, dtype=torch.float64)
-    for k in (4, torch.tensor(4), many):
-        net = answer.fixture("level_net", scale=half, shift=half)
-        got = answer.eps_loss(net, x0, k, eps, abar)
-        calls = answer.attribute(net, "seen")
-        expect(len(calls) == 1, f"net is called {len(calls)} times; once is asked for")
-        levels, given = calls[0][1], f"k given as {type(k).__name__}"
-        expect(levels.shape == (5,), f"net receives k of shape {tuple(levels.shape)} for {given}; expected (B,) = (5,)")
-        expect(levels.dtype == torch.int64, f"net receives k as {str(levels.dtype)[6:]} for {given}; expected int64")
-        at = many if k is many else torch.full((5,), 4)
-        expect(torch.equal(levels, at), f"net receives k = {levels.tolist()}; expected {at.tolist()}")
-        want = moments_loss(phi[at].cos(), phi[at].sin(), half[at], half[at], x0, eps).item()
-        expect_close(got, want, rtol=1e-6)
-
-
-@lab.check("eps_loss")
 def keeps_the_dtype_of_the_data(answer, rng):
     """float32 data are noised with factors made in float64, and net sees float32."""
     betas = uniform(rng, 0.5e-9, 2e-9, 6)
@@ -358,7 +339,7 @@ def is_finite_without_noise(answer, rng):
     gamma = number(rng, 2, 8)
     for prediction, want in (("x0", gamma), ("eps", 0.0), ("v", 0.0)):
         got = answer.min_snr_weight(0, abar, gamma, prediction)
-        hint = "take the minimum before you divide: inf/inf is NaN, gamma/inf is 0"
+        hint = advice("take the minimum before you divide: inf/inf is NaN, gamma/inf is 0", is_nan(got))
         expect_close(got, want, atol=1e-9, what=f'the weight of "{prediction}" at SNR = inf', hint=hint)
 
 
@@ -473,7 +454,8 @@ def draws_from_the_generator_alone(answer, rng):
     other, _ = step(torch.Generator().manual_seed(seed + 1))
     for name, later in (("generators with different seeds", other), ("two steps with one generator", following)):
         expect(not torch.equal(first.k, later.k), f"{name} give the same levels")
-        expect(not torch.isclose(first.eps, later.eps).any(), f"{name} give the same noise")
+        same = (first.eps - later.eps).abs() < 1e-9  # of 36 right numbers one, once in 5e7 runs
+        expect(not same.any(), f"{name} give the same noise")
 
 
 @lab.check("training_step")

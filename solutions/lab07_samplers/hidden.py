@@ -18,6 +18,7 @@ from noise2data.checks.arguments import (
 from noise2data.checks.expectations import expect_gradient, expect_rows, expect_untouched, with_rows
 from noise2data.checks.hints import advice, is_right
 from noise2data.checks.lab07_samplers import (
+    IN_FLOAT64,
     ddim_parts,
     expect_like,
     expect_steps,
@@ -29,7 +30,6 @@ from noise2data.checks.lab07_samplers import (
 
 lab = Battery("lab07_samplers", hidden=True)
 
-IN_FLOAT64 = "1 - abar is lost in float32; compute the factors in abar's dtype and cast them last"
 SHAPES = ((4, 4), (3, 3, 3, 3), (5, 1, 2, 5), (4, 2, 3, 2, 2))
 
 

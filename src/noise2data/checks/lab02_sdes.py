@@ -8,20 +8,20 @@ statistic is allowed six standard errors, so that a right answer fails by accide
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import Answer
+from labcheck.answer import Answer, AnswerError
+from labcheck.expect import CheckFailed
 from labcheck.inside.wire import Handle
 from noise2data.checks.arguments import integer, normal, number, seeded, uneven_grid, uniform
 from noise2data.checks.expectations import two
-from noise2data.checks.hints import EARLIER, advice, recognise
+from noise2data.checks.hints import EARLIER, advice, differs_little, is_right, recognise
 from noise2data.checks.statistics import (
-    RANDOM_FACTOR,
     SHARED,
     SIX,
     expect_gaussian,
@@ -41,6 +41,10 @@ Number = float | torch.Tensor
 
 MANY = 10_000  # samples where a distribution is looked at
 
+DRAWN = "random numbers were drawn; `noise` is all the noise there is"
+LAST = "the last x alone is returned"
+ROUNDED = "right to some seven digits: did a float64 number go through float32, or was a small constant added?"
+
 
 def expect_shape(got: Any, shape: Sequence[int], hint: str = "") -> None:
     """Fail unless a value is a tensor of this shape."""
@@ -51,10 +55,36 @@ def expect_shape(got: Any, shape: Sequence[int], hint: str = "") -> None:
     )
 
 
+def expect_value(got: Any, want: torch.Tensor, hint: str, what: str = "the result", rtol: float | None = None) -> None:
+    """As `expect_close`, but what misses by float32's rounding alone is told so."""
+    expect_close(got, want, hint=ROUNDED if differs_little(got, want, 1e-6) else hint, what=what, rtol=rtol)
+
+
+def expect_real(got: Any, what: str) -> None:
+    """Fail unless a value is a tensor of finite real numbers."""
+    expect_type(got, torch.Tensor, what)
+    expect(not got.is_complex(), f"{what} has dtype {str(got.dtype)[6:]}; expected real numbers")
+    expect(got.isfinite().all(), f"{what} is not finite")
+
+
+def backwards(call: Callable[[int], Any], rule: str) -> Any:
+    """call(-1), where time runs backwards. The rule is told where that fails and call(1) does not."""
+    try:
+        return call(-1)
+    except CheckFailed as error:
+        try:
+            call(1)
+        except CheckFailed:
+            raise error from None
+        message = f"{error} — {rule}"
+        raise (AnswerError(message, error.status) if isinstance(error, AnswerError) else CheckFailed(message)) from None
+
+
 def states(answer: Answer, drift: Handle, diffusion: Handle, x: torch.Tensor, ts: torch.Tensor, seed: Any) -> Any:
     """What simulate_sde returns, if its shape is right."""
     got = answer.simulate_sde(drift, diffusion, x, ts, seed)
     expect_shape(got, (len(ts), *x.shape), "(len(ts), B, d): x itself is row 0, then one state after each interval")
+    expect_real(got, "the result")
     return got.double()
 
 
@@ -80,7 +110,7 @@ def is_exact_for_constant_coefficients(answer: Answer, rng: torch.Generator) -> 
          "the noise is missing": move},
         "drift(x, t) * dt, and diffusion(x, t) * sqrt(dt) * noise",
     )  # fmt: skip
-    expect_close(got, x + s**2 * v + g * s * noise, hint=hint)
+    expect_value(got, x + s**2 * v + g * s * noise, hint)
 
 
 @lab.check("euler_maruyama_step")
@@ -90,8 +120,9 @@ def uses_the_noise_that_it_is_given(answer: Answer, rng: torch.Generator) -> Non
     drift = answer.fixture("constant_field", v=torch.zeros(2, dtype=torch.float64))
     diffusion = answer.fixture("noise_strength", g=g)
     seen = answer.observe("euler_maruyama_step", drift, diffusion, x, 0.5, s**2, noise)
-    expect(not seen.global_draws, f"random numbers were drawn; `noise` is all the noise there is. {RANDOM_FACTOR}")
-    expect_close(seen.value - x, g * s * noise, what="the move without a drift", hint="g * sqrt(dt) * noise")
+    expect(not seen.global_draws, DRAWN)
+    expect_type(seen.value, torch.Tensor)
+    expect_value(seen.value - x, g * s * noise, "g * sqrt(dt) * noise", "the move without a drift")
 
 
 @lab.check("euler_maruyama_step")
@@ -115,25 +146,49 @@ def takes_the_coefficients_at_the_start(answer: Answer, rng: torch.Generator) ->
          "the diffusion is taken at t + dt": step(t, end)},
         "drift(x, t) and diffusion(x, t)",
     )  # fmt: skip
-    expect_close(got, step(t, t), hint=hint)
+    expect_value(got, step(t, t), hint)
+
+
+@lab.check("euler_maruyama_step")
+def takes_the_coefficients_at_x(answer: Answer, rng: torch.Generator) -> None:
+    """Both coefficients are evaluated at x: neither after the noise, nor after the drift, and each enters once."""
+    A, x, noise = normal(rng, 3, 3), normal(rng, 6, 3), normal(rng, 6, 3)
+    c, s = number(rng, 0.5, 1.5), number(rng, 0.2, 0.6)
+    drift = answer.fixture("affine_field", A=A, b=torch.zeros(3, dtype=torch.float64))
+    got = answer.euler_maruyama_step(drift, answer.fixture("noise_in_proportion", c=c), x, 0.0, s**2, noise)
+    pushed, shaken = x + s**2 * x @ A.T, x + c * s * x * noise
+    want = pushed + shaken - x
+    hint = recognise(
+        got,
+        {"the drift is taken after the noise was added; take it at x": shaken + s**2 * shaken @ A.T,
+         "the diffusion is taken after the drift's move; take it at x": pushed + c * s * pushed * noise,
+         "this is Milstein's step": want + c**2 * s**2 / 2 * x * (noise**2 - 1)},
+        "drift(x, t) and diffusion(x, t), once each",
+    )  # fmt: skip
+    expect_value(got, want, hint)
 
 
 @lab.check("euler_maruyama_step")
 def can_step_back_in_time(answer: Answer, rng: torch.Generator) -> None:
-    """With dt < 0 the drift changes its sign and the noise keeps its size, sqrt(|dt|)."""
+    """With dt < 0 the drift changes its sign, and the noise keeps its factor, sqrt(|dt|)."""
     x, v, noise, g, s = normal(rng, 5, 2), normal(rng, 2), normal(rng, 5, 2), number(rng, 0.5, 2), number(rng, 0.2, 0.6)
     drift, diffusion = answer.fixture("constant_field", v=v), answer.fixture("noise_strength", g=g)
-    got = answer.euler_maruyama_step(drift, diffusion, x, 0.9, -(s**2), noise)
+    rule = f"here dt = {-(s**2):.2f} is negative: the noise's factor is the root of |dt|, the drift alone changes sign"
+
+    def step(sign: int) -> Any:
+        got = answer.euler_maruyama_step(drift, diffusion, x, 0.9, sign * s**2, noise)
+        expect_real(got, "the result")
+        return got
+
+    got = backwards(step, rule)
     hint = recognise(
         got,
         {"drift uses |dt| too; only the noise does": x + s**2 * v + g * s * noise,
+         "the noise changes its sign too; only the drift does": x - s**2 * v - g * s * noise,
          "the noise vanishes; its factor is sqrt(|dt|)": x - s**2 * v},
-        advice(
-            "a negative dt has no root: sqrt(|dt|) in front of the noise, dt itself in front of the drift",
-            isinstance(got, torch.Tensor) and not bool(got.isfinite().all()),
-        ),
+        advice(rule, is_right(lambda: step(1), x + s**2 * v + g * s * noise)),
     )  # fmt: skip
-    expect_close(got, x - s**2 * v + g * s * noise, hint=hint)
+    expect_value(got, x - s**2 * v + g * s * noise, hint)
 
 
 # ---- simulate_sde
@@ -144,11 +199,12 @@ def returns_every_state_of_an_uneven_grid(answer: Answer, rng: torch.Generator) 
     """Without noise row i is Euler's state at ts[i], also on an uneven grid; row 0 is x."""
     x, v, ts = normal(rng, 5, 2), normal(rng, 2), uneven_grid(rng, 0.2, 1.3, 6)
     drift = answer.fixture("constant_field", v=v, c=3.0)
-    got = states(answer, drift, answer.fixture("noise_strength", g=0.0), x, ts, seeded(rng))
-    expect_close(got[0], x, what="row 0", hint="the first row is x, before any step")
+    got = answer.simulate_sde(drift, answer.fixture("noise_strength", g=0.0), x, ts, seeded(rng))
+    expect_shape(got, (7, 5, 2), "(len(ts), B, d): x itself is row 0, then one state after each interval")
+    expect_value(got[0], x, "the first row is x, before any step", "row 0")
     travelled = torch.cat([torch.zeros(1, dtype=torch.float64), (ts.diff() * (1 + 3 * ts[:-1])).cumsum(0)])
     hint = "step i starts at ts[i], with the drift of that time, and has dt = ts[i+1] - ts[i]"
-    expect_close(got, x + travelled[:, None, None] * v, hint=hint)
+    expect_value(got, x + travelled[:, None, None] * v, hint)
 
 
 @lab.check("simulate_sde")
@@ -165,9 +221,9 @@ def adds_noise_of_variance_g2_dt(answer: Answer, rng: torch.Generator) -> None:
             "diffusion(x, t) is g itself: do not square it": g**2,
             "diffusion(x, t) is g, not the variance g²: take no square root of it": 1 / g,
             "sqrt(2 dt) belongs to Langevin's equation": 2.0,
-            "there is no noise in this interval": 0.0,
         }
         z = (got[i + 1] - got[i]) / (g * math.sqrt(dt))
+        expect(z.abs().max() > 1e-6, f"there is no noise in the interval from ts[{i}] to ts[{i + 1}]")
         hint = "g sqrt(dt) times a standard normal number, with the dt of this interval"
         expect_standard(z, f"the noise of the interval from ts[{i}] to ts[{i + 1}]", hint, mistakes)
 
@@ -181,7 +237,8 @@ def adds_gaussian_noise(answer: Answer, rng: torch.Generator) -> None:
     got = states(answer, drift, answer.fixture("noise_strength", g=g), x, ts, seeded(rng))
     for i in range(2):
         z = got[i + 1] - got[i]
-        expect(z.std() > 0, "there is no noise")
+        expect(z.abs().max() > 1e-6, "there is no noise")
+        expect(z.std(0).min() > 1e-6, SHARED)
         expect_gaussian((z - z.mean()) / z.std(), f"the noise of interval {i}")
 
 
@@ -199,6 +256,32 @@ def draws_fresh_noise_everywhere(answer: Answer, rng: torch.Generator) -> None:
     expect_uncorrelated(z[:-1], z[1:], "the same noise comes in several steps; draw anew in each")
     expect_uncorrelated(z[0], z[-1], "the same noise comes in several steps; draw anew in each")
     expect_uncorrelated(z[:, 0::2], z[:, 1::2], "neighbouring samples share their noise")
+
+
+@lab.check("simulate_sde")
+def runs_backwards_in_time(answer: Answer, rng: torch.Generator) -> None:
+    """On a decreasing grid dt is negative in front of the drift, and the noise has variance g² |dt|."""
+    g, v, x = number(rng, 0.5, 1.5), 4 + uniform(rng, 0, 1, 2), normal(rng, MANY, 2)
+    widths = torch.tensor([0.12, 0.25, 0.4], dtype=torch.float64) * uniform(rng, 0.9, 1.1, 3)
+    ts = 1 - torch.cat([torch.zeros(1, dtype=torch.float64), widths.cumsum(0)])
+    drift, diffusion = answer.fixture("constant_field", v=v), answer.fixture("noise_strength", g=g)
+    rule = "the times decrease here, so dt < 0: dt itself in front of the drift, sqrt(|dt|) in front of the noise"
+    got = backwards(lambda sign: states(answer, drift, diffusion, x, ts if sign < 0 else ts.flip(0), seeded(rng)), rule)
+    moves = got.diff(dim=0)
+
+    def drifted(dt: torch.Tensor) -> bool:
+        off = moves.mean(1) - dt[:, None] * v
+        return bool((off.abs() < SIX * g * math.sqrt(0.44 / MANY)).all())
+
+    expect(moves.std(1).min() > 1e-6, "all samples move alike where dt < 0: there is no noise, or one for all")
+    hint = "dt = ts[i+1] - ts[i] in front of the drift"
+    if drifted(widths):
+        hint = "the drift uses |dt| too; only the noise does"
+    elif drifted(widths.flip(0)):
+        hint = "the times are sorted; take them in the order in which they come"
+    expect(drifted(-widths), f"where the times decrease the drift moves the samples wrongly — {hint}")
+    z = (moves + widths[:, None, None] * v) / (g * widths.sqrt()[:, None, None])
+    expect_standard(z, "the noise on a decreasing grid", rule)
 
 
 @lab.check("simulate_sde")
@@ -295,6 +378,17 @@ def settles_at_the_stationary_variance(answer: Answer, rng: torch.Generator) -> 
 
 # ---- gmm_score
 
+OVER_SAMPLES = "the shares sum to 1 over the samples; they must sum to 1 over k, for each sample"
+
+
+def pull_of_two(x: torch.Tensor, m: torch.Tensor, std: float, logit: float, temperature: float = 1.0) -> torch.Tensor:
+    """The score of Gaussians at m and -m, (1, d), whose weights have this log-ratio.
+
+    The weighted mean of the means is m tanh(m·x/std² + half the log-ratio).
+    """
+    pulled: torch.Tensor = (m * torch.tanh(temperature * (x @ m.T) / std**2 + logit / 2) - x) / std**2
+    return pulled
+
 
 @lab.check("gmm_score")
 def points_to_the_mean_of_one_gaussian(answer: Answer, rng: torch.Generator) -> None:
@@ -302,15 +396,20 @@ def points_to_the_mean_of_one_gaussian(answer: Answer, rng: torch.Generator) -> 
     x, mean, std = normal(rng, 6, 3), normal(rng, 1, 3), number(rng, 0.3, 0.8)
     got = answer.gmm_score(x, mean, std, torch.ones(1, dtype=torch.float64))
     want = (mean - x) / std**2
+    over_samples = (-(x - mean).square().sum(1, keepdim=True) / (2 * std**2)).softmax(0)
     hint = recognise(
         got,
         {"the sign is turned round: the score points uphill, to the mean": -want,
          "divide by the variance std², not by std": want * std,
          "this is not divided by std²": want * std**2,
-         "the factor 1/2 of the exponent cancels against the derivative of the square": want / 2},
-        "the gradient of -|x - m|²/(2 std²)",
+         "the factor 1/2 of the exponent cancels against the derivative of the square": want / 2,
+         OVER_SAMPLES: (over_samples * mean - x) / std**2},
+        recognise(got, {OVER_SAMPLES: over_samples * want}, "the gradient of -|x - m|²/(2 std²)"),
     )  # fmt: skip
-    expect_close(got, want, hint=hint)
+    near = mean + std * (x - mean) / (x - mean).norm(dim=1, keepdim=True)
+    if is_right(lambda: answer.gmm_score(near, mean, std, torch.ones(1, dtype=torch.float64)), (mean - near) / std**2):
+        hint = "right near the mean, wrong further away: the small densities there must neither be rounded nor added to"
+    expect_value(got, want, hint)
 
 
 @lab.check("gmm_score")
@@ -322,13 +421,10 @@ def weighs_two_gaussians(answer: Answer, rng: torch.Generator) -> None:
     weights = torch.tensor([w, 1 - w], dtype=torch.float64)
     got = answer.gmm_score(x, torch.cat([m, -m]), std, weights)
 
-    def pull(logit: float, temperature: float = 1.0) -> torch.Tensor:
-        """With means ±m the weighted mean of the means is m tanh(m·x/std² + half the weights' log-ratio)."""
-        lean = torch.tanh(temperature * (x @ m.T) / std**2 + logit / 2)
-        pulled: torch.Tensor = (m * lean - x) / std**2
-        return pulled
-
+    pull = partial(pull_of_two, x, m, std)
     logit = math.log(w / (1 - w))
+    logs = weights.log() - torch.cat([(x - m).square().sum(1, True), (x + m).square().sum(1, True)], 1) / (2 * std**2)
+    first, second = logs.softmax(0).unbind(1)
     hint = recognise(
         got,
         {"the weights are not used": pull(0.0),
@@ -337,26 +433,32 @@ def weighs_two_gaussians(answer: Answer, rng: torch.Generator) -> None:
          "only the nearest Gaussian pulls; all do, by their share of the density": (m * (x @ m.T).sign() - x) / std**2,
          "the exponent is |x - m|²/(2 std²): the 2 is missing": pull(logit, 2.0),
          "the exponent is |x - m|²/(2 std²): std is not squared": pull(logit, std),
-         "add the logarithms of the weights to the exponents, not the weights": pull(w - (1 - w))},
+         "add the logarithms of the weights to the exponents, not the weights": pull(w - (1 - w)),
+         OVER_SAMPLES: ((first - second)[:, None] * m - x) / std**2},
         "sum over k of r_k (m_k - x)/std², r_k = share of Gaussian k in the density at x",
     )  # fmt: skip
-    expect_close(got, pull(logit), rtol=1e-6, hint=hint)
+    expect_value(got, pull(logit), hint, rtol=1e-6)
 
 
 @lab.check("gmm_score")
 def is_finite_far_away(answer: Answer, rng: torch.Generator) -> None:
     """Hundreds of standard deviations away the density is 0 in floating point, and the score is still right."""
-    std = number(rng, 0.2, 0.5)
-    means = uniform(rng, -1, 1, 4, 2)
+    std, w, m = number(rng, 0.2, 0.5), number(rng, 0.1, 0.3), normal(rng, 1, 2)
+    m = m / m.norm()
     direction = normal(rng, 8, 2)
     x = direction / direction.norm(dim=1, keepdim=True) * uniform(rng, 100, 1000, 8, 1)
-    got = answer.gmm_score(x, means, std, torch.full((4,), 0.25, dtype=torch.float64))
+    weights = torch.tensor([w, 1 - w], dtype=torch.float64)
+    got = answer.gmm_score(x, torch.cat([m, -m]), std, weights)
     expect_shape(got, (8, 2))
-    hint = "every exp(-|x - m|²/(2 std²)) underflows to 0: softmax or logsumexp of the logarithms does not"
-    bad = got[~got.isfinite()].tolist()
-    expect(not bad, f"the result is {bad[:1]} far from all means — {hint}")
-    want = -x / std**2  # up to the size of the means
-    expect_close(got, want, rtol=0.0, atol=1.01 / std**2, dtype=False, what="the score far away", hint=hint)
+    logit = math.log(w / (1 - w))
+    want = pull_of_two(x, m, std, logit)
+    underflow = "every exp(-|x - m|²/(2 std²)) underflows to 0 here; softmax or logsumexp of the logarithms does not"
+    hint, near = EARLIER, std * direction
+    if bool((~got.isfinite() | (got == 0)).any()):
+        hint = underflow
+    elif is_right(lambda: answer.gmm_score(near, torch.cat([m, -m]), std, weights), pull_of_two(near, m, std, logit)):
+        hint = recognise(got, {f"all shares r_k are 0: {underflow}": -x / std**2}, EARLIER)
+    expect_value(got, want, hint, "the score far away", rtol=1e-6)
 
 
 # ---- langevin_step
@@ -383,7 +485,7 @@ def climbs_and_shakes(answer: Answer, rng: torch.Generator) -> None:
          "the score is multiplied by sqrt(2h) too": x + root * s + root * noise},
         "x + h * score(x) + sqrt(2h) * noise",
     )  # fmt: skip
-    expect_close(got, x + h * s + root * noise, hint=hint)
+    expect_value(got, x + h * s + root * noise, hint)
 
 
 @lab.check("langevin_step")
@@ -396,8 +498,9 @@ def asks_the_score_at_x(answer: Answer, rng: torch.Generator) -> None:
         return x + h * torch.sin(at @ W.T) @ V.T + math.sqrt(2 * h) * noise
 
     noisy = x + math.sqrt(2 * h) * noise
-    hint = recognise(got, {"the score is taken at the noisy point; take it at x": step(noisy)}, EARLIER)
-    expect_close(got, step(x), hint=hint)
+    rule = "x + h * score(x) + sqrt(2h) * noise, the score once and at x itself"
+    hint = recognise(got, {"the score is taken at the noisy point; take it at x": step(noisy)}, rule)
+    expect_value(got, step(x), hint)
 
 
 @lab.check("langevin_step")
@@ -406,88 +509,116 @@ def draws_nothing_itself(answer: Answer, rng: torch.Generator) -> None:
     x, noise, h = normal(rng, 4, 2), normal(rng, 4, 2), number(rng, 0.1, 0.5)
     score = answer.fixture("gaussian_pull", mean=torch.zeros(2, dtype=torch.float64), var=1e12)
     seen = answer.observe("langevin_step", score, x, h, noise)
-    expect(not seen.global_draws, f"random numbers were drawn; `noise` is all the noise there is. {RANDOM_FACTOR}")
-    expect_close(seen.value - x, math.sqrt(2 * h) * noise, rtol=1e-6, what="the move without a score")
+    expect(not seen.global_draws, DRAWN)
+    expect_type(seen.value, torch.Tensor)
+    expect_value(seen.value - x, math.sqrt(2 * h) * noise, "sqrt(2h) * noise", "the move without a score", rtol=1e-6)
 
 
 # ---- annealed_langevin
 
 
-def one_step_of(answer: Answer, rng: torch.Generator, size: int) -> tuple[torch.Tensor, float]:
-    """The standard normal numbers of one step at one level, (size, 2), and the level."""
-    sigma, scale, var = number(rng, 1.5, 2.5), number(rng, 0.1, 0.2), number(rng, 1.0, 2.0)
-    x, m = normal(rng, size, 2), 3 + normal(rng, 2)
-    score = answer.fixture("gaussian_pull", mean=m, var=var)
+def one_step_of(
+    answer: Answer, rng: torch.Generator, size: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+    """One step at one level: the standard normal numbers in it, (size, 2), what came, the start, and the level."""
+    sigma, scale = number(rng, 2.6, 3.4), number(rng, 0.1, 0.2)
+    x, v = normal(rng, size, 2), uniform(rng, 1, 2, 1).expand(2)
+    score = answer.fixture("level_push", v=v)  # needs sigma, and is sigma v everywhere
     got = answer.annealed_langevin(score, x, torch.tensor([sigma], dtype=torch.float64), 1, scale, seeded(rng))
-    expect_shape(got, x.shape, "the last x alone is returned")
+    expect_shape(got, x.shape, LAST)
     h = scale * sigma**2
-    return (got.double() - x - h * (m - x) / (var + sigma**2)) / math.sqrt(2 * h), sigma
+    return (got.double() - x - h * sigma * v) / math.sqrt(2 * h), got.double(), x, sigma
 
 
 @lab.check("annealed_langevin")
 def takes_a_langevin_step(answer: Answer, rng: torch.Generator) -> None:
     """One level with one step is one Langevin step with h = step_scale sigma², with noise and with nothing after it."""
-    z, sigma = one_step_of(answer, rng, MANY)
-    mistakes = {
-        "there is no noise; the last step has noise too": 0.0,
-        "the factor of the noise is sqrt(2h), not sqrt(h)": 0.5,
-    }
+    z, got, x, sigma = one_step_of(answer, rng, MANY)
+    expect_real(got, "the result")
+    expect(not torch.equal(got, x), "x comes back as it was: no step was taken")
+    expect(z.abs().max() > 1e-6, "this step had no noise; every step has noise, the last one too")
+    expect(z.std(0).min() > 1e-6, "all samples move alike: there is no noise, or one for all; draw it in x's shape")
+    factor = ((x * got).sum() / x.square().sum()).item()  # of x in the result, here 1
+    here = f"comes into the result times {factor:.2g} (sigma is {sigma:.2g})"
+    here = here if abs(factor) > 0.1 else "does not come into the result"
+    expect_uncorrelated(z, x, f"x is where the walkers start, as it is, and here it {here}")
     hint = f"one step with h = step_scale * sigma**2 (sigma = {sigma:.2g} here), and no step without noise at the end"
-    expect_standard(z, "the noise of the only step", hint, mistakes)
+    mistakes = {
+        "the factor of the noise is sqrt(2h), not sqrt(h)": 0.5,
+        "sigma is not squared in h = step_scale * sigma**2": 1 / sigma,
+        "h is step_scale itself; it should be step_scale * sigma**2": 1 / sigma**2,
+    }
+    of_mean = "h * score(x, sigma), with h = step_scale * sigma**2 and the sigma of the level"
+    expect_standard(z, "the noise of the only step", hint, mistakes, of_mean)
+
+
+Steps = list[tuple[float, float, bool]]  # of each: its h, the level at which the score is asked, whether it has noise
+
+
+def ways_to_anneal(levels: list[float], n: int, scale: float) -> dict[str, Steps]:
+    """The steps that are asked for, under the empty sentence, and those of well-known mistakes."""
+
+    def at(levels: list[float], n: int = n, quiet: Sequence[int] = ()) -> Steps:
+        every = [sigma for sigma in levels for _ in range(n)]
+        return [(scale * sigma**2, sigma, i not in quiet) for i, sigma in enumerate(every)]
+
+    last = len(levels) * n
+    return {
+        "": at(levels),
+        "the levels are sorted; take them in the order in which they come": at(sorted(levels, reverse=True)),
+        "the levels are taken from the last to the first": at(levels[::-1]),
+        "one step is taken at each level; n_steps are asked for": at(levels, 1),
+        "the last level is left out": at(levels[:-1]),
+        "the last step of a level is left out": at(levels, n - 1),
+        "the last step of each level had no noise; every step has noise": at(levels, n, range(n - 1, last, n)),
+        "the last step had no noise; every step has noise, the last one too": at(levels, n, [last - 1]),
+        "a step without noise follows the last one": [*at(levels), *at(levels[-1:], 1, [0])],
+        "h is step_scale * sigma; step_scale * sigma**2 is asked for": [(h / s, s, True) for h, s, _ in at(levels)],
+        "the score is asked without sigma": [(h, 0.0, True) for h, _, _ in at(levels)],
+    }
+
+
+def standardised(got: torch.Tensor, x: torch.Tensor, m: torch.Tensor, var: float, steps: Steps) -> torch.Tensor:
+    """The noise in the result of these steps with `gaussian_pull`, from N(0, 1) if they are what was done."""
+    left, variance = 1.0, 0.0  # how much of the way to m is left, and the variance of the noise
+    for h, level, noisy in steps:
+        keep = 1 - h / (var + level**2)
+        left, variance = left * keep, variance * keep**2 + 2 * h * noisy
+    return (got.double() - m - left * (x - m)) / math.sqrt(variance)
 
 
 @lab.check("annealed_langevin", points=2)
 def takes_n_steps_at_each_level_in_order(answer: Answer, rng: torch.Generator) -> None:
     """It takes n_steps steps at each of the levels, in the order in which they are given."""
-    x, m, n, scale, var = (
-        normal(rng, MANY, 2),
-        4 + uniform(rng, 0, 1, 2),
-        integer(rng, 2, 4),
-        number(rng, 0.1, 0.2),
-        0.5,
-    )
-    sigmas = torch.tensor([1.0, 3.0, 0.5], dtype=torch.float64) * uniform(rng, 0.9, 1.1, 3)
-    score = answer.fixture("gaussian_pull", mean=m, var=var)
-    got = answer.annealed_langevin(score, x, sigmas, n, scale, seeded(rng))
-    expect_shape(got, x.shape, "the last x alone is returned")
+    var = 0.5
+    runs: list[dict[str, torch.Tensor]] = []
+    for order in ([1.0, 3.0, 0.5], [0.5, 1.0, 3.0]):
+        x, m, n, scale = normal(rng, MANY, 2), 4 + uniform(rng, 0, 1, 2), integer(rng, 2, 4), number(rng, 0.1, 0.2)
+        sigmas = torch.tensor(order, dtype=torch.float64) * uniform(rng, 0.9, 1.1, 3)
+        score = answer.fixture("gaussian_pull", mean=m, var=var)
+        got = answer.annealed_langevin(score, x, sigmas, n, scale, seeded(rng))
+        expect_shape(got, x.shape, LAST)
+        ways = ways_to_anneal(sigmas.tolist(), n, scale)
+        runs.append({sentence: standardised(got, x, m, var, steps) for sentence, steps in ways.items()})
 
-    def outcome(levels: Sequence[float]) -> tuple[float, float]:
-        """How much of the way to m is left, and the variance of the noise, after all steps."""
-        left, variance = 1.0, 0.0
-        for sigma in levels:
-            h = scale * sigma**2
-            keep = 1 - h / (var + sigma**2)
-            left, variance = left * keep, variance * keep**2 + 2 * h
-        return left, variance
+    def fits(z: torch.Tensor) -> bool:
+        n, mean = z.numel(), z.mean().item()
+        off = z.square().mean().item() - mean**2 - 1
+        return abs(off) < SIX * math.sqrt(2 / n) and abs(mean) < SIX / math.sqrt(n)
 
-    def standardised(levels: Sequence[float]) -> torch.Tensor:
-        left, variance = outcome(levels)
-        z: torch.Tensor = (got.double() - m - left * (x - m)) / math.sqrt(variance)
-        return z
-
-    given = [sigma for sigma in sigmas.tolist() for _ in range(n)]
-    others = {
-        "the levels are sorted; take them in the order in which they come": sorted(given, reverse=True),
-        "the levels are taken from the last to the first": given[::-1],
-        "one step is taken at each level; n_steps are asked for": sigmas.tolist(),
-        "the last level is left out": given[:-n],
-        "the last step of a level is left out": [s for s in sigmas.tolist() for _ in range(n - 1)],
-    }
-    hint = "for each sigma, in the order given: n_steps Langevin steps with h = step_scale * sigma**2"
-    for sentence, levels in others.items():
-        z = standardised(levels)
-        if abs(z.square().mean() - 1) < SIX * math.sqrt(2 / z.numel()) and abs(z.mean()) < SIX / math.sqrt(z.numel()):
-            hint = sentence
-    expect_standard(standardised(given), "the noise in the last x", hint)
+    fitting = [sentence for sentence in runs[0] if all(fits(run[sentence]) for run in runs)]
+    rule = "for each sigma, in the order given: n_steps Langevin steps with h = step_scale * sigma**2"
+    for run in runs:
+        expect_standard(run[""], "the noise in the last x", fitting[0] if len(fitting) == 1 else rule)
 
 
 @lab.check("annealed_langevin")
 def hands_the_level_to_the_score(answer: Answer, rng: torch.Generator) -> None:
     """The score is asked as score(x, sigma), with the sigma of the step."""
-    x, v, n, scale = normal(rng, MANY, 2), 5 + uniform(rng, 0, 1, 2), integer(rng, 2, 4), number(rng, 0.02, 0.04)
+    x, v, n, scale = normal(rng, MANY, 2), uniform(rng, 5, 6, 1).expand(2), integer(rng, 2, 4), number(rng, 0.02, 0.04)
     sigmas = uniform(rng, 0.5, 2.5, 3)
     got = answer.annealed_langevin(answer.fixture("level_push", v=v), x, sigmas, n, scale, seeded(rng))
-    expect_shape(got, x.shape, "the last x alone is returned")
+    expect_shape(got, x.shape, LAST)
     h = scale * sigmas**2
     z = (got.double() - x - n * (h * sigmas).sum() * v) / math.sqrt(2 * n * h.sum().item())
     hint = "score(x, sigma) with the current sigma: not its square, not its place in the list"
@@ -504,7 +635,7 @@ def draws_from_its_generator_alone(answer: Answer, rng: torch.Generator) -> None
         generator = torch.Generator().manual_seed(seed)
         seen = answer.observe("annealed_langevin", score, x, sigmas, 2, 0.1, generator)
         expect(not seen.global_draws, "random numbers were drawn from the global generator; pass `generator` on")
-        expect_shape(seen.value, x.shape, "the last x alone is returned")
+        expect_shape(seen.value, x.shape, LAST)
         return seen.value
 
     first, again, other = run(seed), run(seed), run(seed + 1)

@@ -29,7 +29,8 @@ from noise2data.checks.arguments import (
     uniform,
 )
 from noise2data.checks.expectations import expect_rows, two, with_rows
-from noise2data.checks.hints import CAST_LAST, advice, differs_little, recognise
+from noise2data.checks.hints import CAST_LAST, advice, differs_little, is_right, recognise
+from noise2data.checks.statistics import expect_gaussian, expect_standard
 from noise2data.checks.trainee import Trainee, moments_loss
 
 lab = Battery(
@@ -47,6 +48,11 @@ lab = Battery(
 pair = partial(two, names="(mean, var)")
 
 PREDICTIONS = ("eps", "x0", "v", "score")
+
+
+def is_nan(got: Any) -> bool:
+    """Whether NaN is among the numbers."""
+    return isinstance(got, (torch.Tensor, float)) and bool(torch.as_tensor(got).isnan().any())
 
 
 # ---- q_posterior
@@ -96,19 +102,23 @@ def has_the_mean_of_the_conditioned_chain(answer: Answer, rng: torch.Generator) 
     for k in (T // 2, T, 2):
         got, _ = pair(answer.q_posterior(x0, xk, k, abar))
         want = a[k - 1] * x0 + b[k - 1] * xk
-        beta, now, before = betas[k - 1], abar[k], abar[k - 1]
-        step = (1 - beta).sqrt()
+        now, before, step = abar[k].sqrt(), abar[k - 1].sqrt(), (1 - betas[k - 1]).sqrt()
+        # x0 and xk with their factors, but for the roots
+        clean, noisy = betas[k - 1] / (1 - now**2) * x0, (1 - before**2) / (1 - now**2) * xk
         mistakes = {
             "the factors of x0 and xk are exchanged": b[k - 1] * x0 + a[k - 1] * xk,
-            "the factor of x0 has sqrt(abar[k-1]), not sqrt(abar[k])":
-                now.sqrt() * beta / (1 - now) * x0 + b[k - 1] * xk,
-            "the factor of xk has sqrt(1 - beta_k), of this one step, not sqrt(abar[k])":
-                a[k - 1] * x0 + now.sqrt() * (1 - before) / (1 - now) * xk,
-            "this is where the chain would be without knowing xk: sqrt(abar[k-1])·x0": before.sqrt() * x0,
+            "the roots are exchanged: sqrt(alpha_k) goes with xk, sqrt(abar[k-1]) with x0":
+                step * clean + before * noisy,
+            "the factor of x0 has sqrt(abar[k-1]), not sqrt(abar[k])": now * clean + step * noisy,
+            "the factor of xk has sqrt(alpha_k), of this one step, not sqrt(abar[k])": before * clean + now * noisy,
+            "the factor of x0 has the root of abar[k-1], not abar[k-1] itself": before**2 * clean + step * noisy,
+            "the factor of xk has the root of alpha_k, not alpha_k itself": before * clean + step**2 * noisy,
+            "both roots are missing: sqrt(abar[k-1]) and sqrt(alpha_k)": before**2 * clean + step**2 * noisy,
+            "this is where the chain would be without knowing xk: sqrt(abar[k-1])·x0": before * x0,
             "this only undoes the shrinking of the step: x0 has to enter": xk / step,
         }  # fmt: skip
-        hint = recognise(got, mistakes, "a weighted sum of x0 and xk, with betas[k-1] = 1 - abar[k]/abar[k-1]")
-        hint = CAST_LAST if differs_little(got, want) else hint
+        otherwise = "a weighted sum of x0 and xk, with alpha_k = abar[k]/abar[k-1] and beta_k = 1 - alpha_k"
+        hint = recognise(got, mistakes, CAST_LAST if differs_little(got, want, 1e-5) else otherwise)
         expect_close(got, want, rtol=1e-7, dtype=False, what=f"the mean at k = {k} of {T}", hint=hint)
 
 
@@ -139,7 +149,8 @@ def ends_in_x0(answer: Answer, rng: torch.Generator) -> None:
     _, abar = random_schedule(rng, integer(rng, 3, 12))
     x0, xk = normal(rng, 4, 3), normal(rng, 4, 3)
     mean, var = pair(answer.q_posterior(x0, xk, 1, abar))
-    expect_close(mean, x0, rtol=1e-7, dtype=False, what="the mean at k = 1", hint="abar[0] is 1 and needs no guard")
+    hint = advice("abar[0] is 1 and needs no guard", is_nan(mean) or differs_little(mean, x0))
+    expect_close(mean, x0, rtol=1e-7, dtype=False, what="the mean at k = 1", hint=hint)
     zeros = torch.zeros_like(x0)
     expect_close(spread_out(var, x0), zeros, atol=1e-12, dtype=False, what="the variance at k = 1")
 
@@ -218,8 +229,8 @@ def _expect_conversions(pairs: list[tuple[str, str]], answer: Answer, rng: torch
         known = all_predictions(phi[k], x0, eps)
         got, want = answer.convert(known[source], known["xk"], k, abar, source, target), known[target]
         hint = f"solve xk = sqrt(abar)·x0 + sqrt(1 - abar)·eps and the definition of {source} for x0 and eps"
-        hint = recognise(got, _conversion_mistakes(phi[k], source, target, known), hint)
         hint = CAST_LAST if differs_little(got, want) else hint
+        hint = recognise(got, _conversion_mistakes(phi[k], source, target, known), hint)
         what = f'"{source}" to "{target}" at k = {k} of {T}'
         expect_close(got, want, rtol=1e-6, dtype=False, what=what, hint=hint)
 
@@ -281,6 +292,33 @@ def keeps_the_dtype_of_pred(answer: Answer, rng: torch.Generator) -> None:
 # ---- eps_loss
 
 
+def wrong_levels(answer: Answer, net: Any, k: Any, B: int, kind: bool = True) -> str:
+    """What is wrong with the levels that net was given last for k; "" if nothing is. kind: of shape and dtype, too."""
+    calls = answer.attribute(net, "seen")
+    expect(len(calls) > 0, "net is not called")
+    levels, want = calls[-1][1], torch.as_tensor(k).expand(B)
+    if kind and levels.shape != want.shape:
+        return f"net is given k of shape {tuple(levels.shape)}; it gets one level for each sample, shape (B,) = ({B},)"
+    same = levels.numel() in (1, B) and bool((levels.reshape(-1) == want).all())
+    if levels.dtype != torch.int64 and (kind or not same):
+        return f"net is given k as {str(levels.dtype)[6:]}; it gets int64 (B,)" + ("" if same else ", the levels alone")
+    return "" if same else f"net is given k = {levels.tolist()}; expected {want.tolist()}"
+
+
+@lab.check("eps_loss")
+def gives_net_one_level_for_each_sample(answer: Answer, rng: torch.Generator) -> None:
+    """However k is given, net is called once, with k as an int64 tensor of shape (B,)."""
+    _, abar = random_angles(rng, 9)
+    x0, eps, many = normal(rng, 5, 3), normal(rng, 5, 3), distinct_levels(rng, 9, 5)
+    half = torch.full((10,), 0.5, dtype=torch.float64)
+    for k in (4, torch.tensor(4), many):
+        net = answer.fixture("level_net", scale=half, shift=half)
+        answer.eps_loss(net, x0, k, eps, abar)
+        wrong = wrong_levels(answer, net, k, 5)
+        expect(not wrong, wrong)
+        expect(answer.calls(net) == 1, f"net is called {answer.calls(net)} times; once is asked for")
+
+
 @lab.check("eps_loss")
 def is_zero_for_a_perfect_guess(answer: Answer, rng: torch.Generator) -> None:
     """Where all the data are one point, the network that subtracts it and divides by the noise level loses nothing."""
@@ -292,10 +330,10 @@ def is_zero_for_a_perfect_guess(answer: Answer, rng: torch.Generator) -> None:
     x0, eps = point.expand(6, 3).contiguous(), normal(rng, 6, 3)
     for k in (T // 2, 1, T):
         got = answer.eps_loss(net, x0, k, eps, abar)
-        hint = "net is shown xk = sqrt(abar[k])·x0 + sqrt(1 - abar[k])·eps, and its answer is compared with eps"
         expect_type(got, torch.Tensor)
+        hint = "net is shown xk = sqrt(abar[k])·x0 + sqrt(1 - abar[k])·eps, and its answer is compared with eps"
+        hint = wrong_levels(answer, net, k, 6, kind=False) or hint
         expect_close(got, 0.0, atol=1e-9, what=f"the loss at k = {k} of {T}", hint=hint)
-    expect(answer.calls(net) > 0, "net is not called")
 
 
 @lab.check("eps_loss")
@@ -313,7 +351,7 @@ def is_the_mean_squared_error_of_eps(answer: Answer, rng: torch.Generator) -> No
         xk = phi[k].cos() * x0 + phi[k].sin() * eps
         variance = phi[k].cos() * x0 + phi[k].sin() ** 2 * eps
         early = phi[k - 1].cos() * x0 + phi[k - 1].sin() * eps
-        guess, target = scale[k] * xk + shift[k], {"x0": x0, "xk": xk, "v": phi[k].cos() * eps - phi[k].sin() * x0}
+        guess, targets = scale[k] * xk + shift[k], {"x0": x0, "xk": xk, "v": phi[k].cos() * eps - phi[k].sin() * x0}
         mistakes = {
             "this is the sum over all elements; their mean is asked for": want * B * d,
             "this is the sum over the features, averaged over the batch; the mean over both is asked for": want * d,
@@ -321,16 +359,16 @@ def is_the_mean_squared_error_of_eps(answer: Answer, rng: torch.Generator) -> No
             "there is a factor 1/2 in it": want / 2,
             "this is the square root of the mean squared error": want.sqrt(),
             "this is the mean absolute error; square it": (guess - eps).abs().mean(),
-            "the network's answer is compared with x0; it predicts eps": (guess - target["x0"]).square().mean(),
-            "the network's answer is compared with xk; it predicts eps": (guess - target["xk"]).square().mean(),
-            "the network's answer is compared with v; it predicts eps": (guess - target["v"]).square().mean(),
+            **{f"the network's answer is compared with {name}; it predicts eps": (guess - target).square().mean()
+               for name, target in targets.items()},
             "net is shown noise times 1 - abar, the variance; its factor is a standard deviation":
                 (scale[k] * variance + shift[k] - eps).square().mean(),
             "net is shown level k - 1: abar has T + 1 entries, and abar[k] belongs to level k":
                 (scale[k] * early + shift[k] - eps).square().mean(),
         }  # fmt: skip
-        hint = recognise(got, mistakes, "mean over batch and features of (net(xk, k) - eps)²")
         expect_type(got, torch.Tensor)
+        hint = recognise(got, mistakes, "mean over batch and features of (net(xk, k) - eps)²")
+        hint = wrong_levels(answer, net, k, B, kind=False) or hint
         expect_close(got, want.item(), rtol=1e-6, what=f"the loss at k = {k} of {T}", hint=hint)
 
 
@@ -341,9 +379,14 @@ def takes_a_level_for_each_sample(answer: Answer, rng: torch.Generator) -> None:
     scale, shift = uniform(rng, 0.3, 0.8, 21), uniform(rng, 0.5, 1.0, 21)
     x0, eps, k = 1 + normal(rng, 6, 2), normal(rng, 6, 2), distinct_levels(rng, 20, 6)
     want = moments_loss(phi[k].cos(), phi[k].sin(), scale[k], shift[k], x0, eps)
-    got = with_rows(answer.eps_loss, answer.fixture("level_net", scale=scale, shift=shift), x0, k, eps, abar)
+    net = answer.fixture("level_net", scale=scale, shift=shift)
+    got = with_rows(answer.eps_loss, net, x0, k, eps, abar)
     expect_type(got, torch.Tensor)
-    expect_close(got, want.item(), rtol=1e-6, hint="row i of x0 and of eps belongs to k[i]")
+    told = wrong_levels(answer, net, k, 6, kind=False)
+    alone = moments_loss(phi[k].cos()[:1], phi[k].sin()[:1], scale[k[:1]], shift[k[:1]], x0[:1], eps[:1])
+    right = is_right(lambda: answer.eps_loss(net, x0[:1], k[0].item(), eps[:1], abar), alone)
+    hint = told or advice("row i of x0 and of eps belongs to k[i]", right)
+    expect_close(got, want.item(), rtol=1e-6, hint=hint)
 
 
 @lab.check("eps_loss")
@@ -434,7 +477,11 @@ def weighs_each_level(answer: Answer, rng: torch.Generator) -> None:
     k = 1 + distinct_levels(rng, T - 1, 6)
     log_snr = abar.log() - torch.log1p(-abar)
     want = torch.expm1(log_snr[k - 1] - log_snr[k]) / 2
-    expect_close(answer.vlb_weight(k, abar), want, rtol=1e-6, hint="one weight for each entry of k")
+    got = answer.vlb_weight(k, abar)
+    one_each = advice("one weight for each entry of k", getattr(got, "shape", None) != want.shape)
+    mistakes = {"these are in the order of the levels; weight i belongs to k[i]": want[k.argsort()]}
+    hint = recognise(got, mistakes, "stay in abar's dtype" if differs_little(got, want) else one_each)
+    expect_close(got, want, rtol=1e-6, hint=hint)
 
 
 # ---- min_snr_weight
@@ -469,7 +516,7 @@ def _expect_min_snr(prediction: str, answer: Answer, rng: torch.Generator) -> No
         "this is the larger of the two, SNR and gamma; the smaller is meant":
             want * snr.clamp(min=gamma) / snr.clamp(max=gamma),
         "this is divided by its mean over the batch; nothing is normalised": want / want.mean(),
-        "the loss of v has SNR + 1 in the denominator": snr.clamp(max=gamma) / snr,
+        "this is min(SNR + 1, gamma)/(SNR + 1): the + 1 belongs below alone": (snr + 1).clamp(max=gamma) / (snr + 1),
         **others,
     }  # fmt: skip
     expect_type(got, torch.Tensor)
@@ -504,7 +551,7 @@ def is_finite_without_signal(answer: Answer, rng: torch.Generator) -> None:
     gamma = number(rng, 2, 8)
     for prediction, want in (("eps", 1.0), ("x0", 0.0), ("v", 0.0)):
         got = answer.min_snr_weight(len(abar) - 1, abar, gamma, prediction)
-        hint = "in gamma/SNR the division by 0 gives inf, which min can take; 0/0 gives NaN"
+        hint = advice("in gamma/SNR the division by 0 gives inf, which min can take; 0/0 gives NaN", is_nan(got))
         expect_close(got, want, atol=1e-9, what=f'the weight of "{prediction}" at SNR = 0', hint=hint)
 
 
@@ -512,22 +559,28 @@ def is_finite_without_signal(answer: Answer, rng: torch.Generator) -> None:
 
 
 WITHOUT_NOISE = "k = 0 was drawn; levels are 1..T, as without noise there is nothing to learn"
+TWINS_DIFFER = "generators of the same seed gave different draws: draw k and eps with generator=generator"
 
 
 @lab.check("training_step", points=2)
 def moves_the_parameters_down_the_gradient(answer: Answer, rng: torch.Generator) -> None:
     """One step of the optimizer, along the gradient of the mean squared error of eps."""
     B, d = 40, 3
-    step, _ = Trainee(answer, rng, 6, normal(rng, B, d)).step(seeded(rng))
+    trainee = Trainee(answer, rng, 6, normal(rng, B, d), size=30.0)  # gradients far above 1, to see them clipped
+    step, _ = trainee.step(seeded(rng))
+    norm = math.sqrt(sum(due.square().sum().item() for due in step.due.values())) / trainee.lr
     still = all((moved == 0).all() for moved in step.moved.values())
     expect(not still, "the parameters did not move: zero the gradients, call backward, then optimizer.step()")
     expect(step.steps == 1, f"optimizer.step() is called {step.steps} times; once is asked for")
+    expect(step.calls == 1, f"net is called {step.calls} times; once is asked for")
     for name, due in step.due.items():
         mistakes = {
             "they moved up the gradient": -due,
             "they moved half as far: there is no factor 1/2 in the loss": due / 2,
             "the loss is a sum; it should be the mean over all elements": due * B * d,
             "the loss sums over the features; it should be the mean over all elements": due * d,
+            "the gradients are clipped to norm 1; nothing is to be clipped": due / norm,
+            "the gradients are clipped to ±1; nothing is to be clipped": due.clamp(-trainee.lr, trainee.lr),
         }
         moved = step.moved[name]
         hint = recognise(moved, mistakes, "the loss is the mean of (net(xk, k) - eps)², with the eps that made xk")
@@ -556,15 +609,16 @@ def returns_the_loss_before_the_update(answer: Answer, rng: torch.Generator) -> 
 def clears_stale_gradients(answer: Answer, rng: torch.Generator) -> None:
     """Gradients that were left over from before do not move the parameters."""
     x0, state, seed = normal(rng, 30, 2), rng.get_state(), integer(rng, 0, 2**31)
-    moved = []
+    steps = []
     for stale in (0.0, 7.0):  # twins, but for the old gradients; the tables are drawn from one state
         trainee = Trainee(answer, rng.set_state(state), 6, x0, stale=stale)
-        moved.append(trainee.step(torch.Generator().manual_seed(seed))[0].moved)
-    for name, value in moved[0].items():
+        steps.append(trainee.step(torch.Generator().manual_seed(seed))[0])
+    expect(torch.equal(steps[0].x, steps[1].x) and torch.equal(steps[0].k, steps[1].k), TWINS_DIFFER)
+    for name, value in steps[0].moved.items():
         expect(bool((value != 0).any()), "the parameters did not move")
-        added = torch.allclose(moved[1][name], value - 7.0 * trainee.lr, atol=1e-6)
+        added = torch.allclose(steps[1].moved[name], value - 7.0 * trainee.lr, atol=1e-6)
         hint = "the old gradients were added: optimizer.zero_grad() before loss.backward()" if added else ""
-        expect_close(moved[1][name], value, rtol=1e-5, atol=1e-8, what=f"the movement of `{name}`", hint=hint)
+        expect_close(steps[1].moved[name], value, rtol=1e-5, atol=1e-8, what=f"the movement of `{name}`", hint=hint)
 
 
 @lab.check("training_step")
@@ -573,6 +627,7 @@ def draws_every_level_alike(answer: Answer, rng: torch.Generator) -> None:
     T, B = integer(rng, 5, 8), 4000
     step, _ = Trainee(answer, rng, T, normal(rng, B, 1)).step(seeded(rng))
     expect(bool((step.k > 0).all()), WITHOUT_NOISE)
+    expect(bool((step.k != step.k[0]).any()), f"all {B} samples have the same level; draw one for each, shape (B,)")
     counts = torch.bincount(step.k.long(), minlength=T + 1)[1:].double()
     never = (1 + (counts == 0).nonzero().flatten()).tolist()
     hint = "; torch.randint excludes its upper end" if never == [T] else ""
@@ -580,3 +635,29 @@ def draws_every_level_alike(answer: Answer, rng: torch.Generator) -> None:
     chi_square = ((counts - B / T) ** 2 / (B / T)).sum().item()  # at most 7 degrees of freedom: above 46 once in 1e7
     listed = ", ".join(f"{level}: {count:g}" for level, count in enumerate(counts.tolist(), 1))
     expect(chi_square < 46, f"levels are not uniform on 1..{T}: of {B} there are {listed}")
+
+
+@lab.check("training_step")
+def draws_normal_noise(answer: Answer, rng: torch.Generator) -> None:
+    """The noise is drawn from N(0, I), for every sample its own."""
+    step, _ = Trainee(answer, rng, 6, normal(rng, 4000, 10)).step(seeded(rng))
+    eps = step.eps[step.k > 0]  # level 0 shows no noise
+    expect(len(eps) > 0, WITHOUT_NOISE)
+    expect(bool((eps.std(1) > 1e-6).all()), "all features of a sample get the same noise; draw a tensor of x0's shape")
+    mistakes = {"torch.rand draws from [0, 1); the normal numbers are torch.randn's": 1 / 12}
+    expect_standard(eps, "the noise", "eps is drawn from N(0, I), and scaled when xk is made", mistakes)
+    expect_gaussian(eps, "the noise")
+
+
+@lab.check("training_step")
+def draws_from_its_generator(answer: Answer, rng: torch.Generator) -> None:
+    """Generators with equal seeds give equal steps, and others have other levels and noise."""
+    x0, state, seed = normal(rng, 12, 3), rng.get_state(), integer(rng, 0, 2**31)
+    first, again, other = (
+        Trainee(answer, rng.set_state(state), 30, x0).step(torch.Generator().manual_seed(seed + more))[0]
+        for more in (0, 0, 1)
+    )
+    expect(torch.equal(first.x, again.x) and torch.equal(first.k, again.k), TWINS_DIFFER)
+    hint = "generators with different seeds give the same {}: take them from `generator`, without a seed of your own"
+    expect(not torch.equal(first.k, other.k), hint.format("levels"))
+    expect(not ((first.eps - other.eps).abs() < 1e-9).any(), hint.format("noise"))  # by chance once in 5e7 runs

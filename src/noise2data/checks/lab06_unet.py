@@ -7,14 +7,16 @@ what is asked is how the output answers to changes of the input, the embedding a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch.nn import functional as F
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import Answer, ModuleHandle, Observation
+from labcheck.answer import Answer, AnswerError, ModuleHandle, Observation
 from noise2data.checks.arguments import integer, normal, number
-from noise2data.checks.hints import recognise
+from noise2data.checks.hints import EARLIER, recognise
 
 lab = Battery(
     "lab06_unet",
@@ -43,6 +45,19 @@ def filled(answer: Answer, rng: torch.Generator, name: str, *args: object) -> Mo
     module.fill(integer(rng, 0, 2**31))
     module.train(False)
     return module
+
+
+@contextmanager
+def layers_named_apart() -> Iterator[None]:
+    """Python's message on a layer that has the name of one of nn.Module's methods gets the reason."""
+    try:
+        yield
+    except AnswerError as error:
+        said = str(error)
+        if "'method'" not in said and not ("Module." in said and "() takes" in said):
+            raise
+        why = "has a layer the name of a method of nn.Module, such as double, half, float, type or to? The method wins"
+        raise AnswerError(f"{said} — {why}", error.status) from None
 
 
 def set_parameters(module: ModuleHandle, change: Callable[[str, torch.Tensor], torch.Tensor]) -> None:
@@ -197,7 +212,15 @@ def adds_x_itself(answer: Answer, rng: torch.Generator) -> None:
     block = made(answer, "ResBlock", 16, 16, 12)
     zero_all(block)
     x = images(rng, 2, 16, 5, 4)
-    expect_close(block(x, images(rng, 2, 12)), x, hint="the block adds to x itself, which nothing has touched")
+    seen = answer.observe(block, x, images(rng, 2, 12))
+    after = seen.args[0]
+    if isinstance(after, torch.Tensor) and not torch.equal(after, x):
+        hint = "`x` was changed in place (by `inplace=True`, say) before it was added"
+    else:
+        nothing = "it is 0: nothing is added to the body, or `x` goes through layers on its way"
+        touched = {f"it is {f.__name__}(x); the shortcut takes `x` before that": f(x) for f in (F.silu, F.gelu, F.relu)}
+        hint = recognise(seen.value, {nothing: torch.zeros_like(x), **touched}, "the shortcut is `x` itself")
+    expect_close(seen.value, x, hint=hint)
 
 
 @lab.check("ResBlock")
@@ -244,6 +267,55 @@ def knows_no_positions(answer: Answer, rng: torch.Generator) -> None:
     expect_close(shuffled, got.flatten(2)[:, :, order].reshape(x.shape), rtol=1e-4, atol=1e-4, hint=hint)
 
 
+@lab.check("SelfAttention2d")
+def weighs_what_it_looks_at(answer: Answer, rng: torch.Generator) -> None:
+    """What positions say in sum depends on where they look: each query's weights sum to 1, not each key's."""
+    attention = filled(answer, rng, "SelfAttention2d", 16, 2)
+    x = images(rng, 2, 16, 4, 5)
+    # Each channel shuffled for itself keeps all means and variances, and changes who stands beside whom.
+    mixed = torch.stack([x[:, c].flatten(1)[:, torch.randperm(20, generator=rng)] for c in range(16)], 1)
+    sums = []
+    for value in (x, mixed.reshape(x.shape)):
+        got = attention(value)
+        expect_shape(got, (2, 16, 4, 5), "the result")
+        sums.append((got - value).sum((2, 3)))
+    expect(
+        change_of(sums[1], sums[0]) > 1e-3,
+        "the sum of the result over all positions does not depend on queries and keys: either every position gets the "
+        "same weight, or softmax goes over the queries; of (queries x keys) it goes over the last axis",
+    )
+
+
+def others_heard(answer: Answer, rng: torch.Generator, size: float) -> float:
+    """How many of the 63 other positions one position hears; size: of the weights, 1-D parameters being 1.
+
+    It is the inverse of the sum of squared shares, as the chapter counts keys.
+    """
+    attention = filled(answer, rng, "SelfAttention2d", 128, 1)
+    set_parameters(attention, lambda name, value: size * value if value.ndim > 1 else torch.ones_like(value))
+    x, weight = images(rng, 8, 128, 8, 8), torch.zeros(8, 128, 8, 8)
+    weight[:, :, 3, 4] = images(rng, 8, 128)
+    seen = answer.gradient(attention, x, wrt=[0], cotangent=weight)
+    expect_shape(seen.value, (8, 128, 8, 8), "the result")
+    grad = seen.grads[0]
+    expect(grad is not None, "no gradient flows from the result to x")
+    assert grad is not None
+    heard = grad.double().square().sum(1)
+    heard[:, 3, 4] = 0
+    return (heard.sum((1, 2)) ** 2 / heard.square().sum((1, 2)).clamp(min=1e-300)).mean().item()
+
+
+@lab.check("SelfAttention2d")
+def divides_by_the_root_of_d(answer: Answer, rng: torch.Generator) -> None:
+    """Scores are divided by √d: with small weights and d = 128 each position hears many others."""
+    heard = others_heard(answer, rng, 0.3)
+    if heard > 18:  # right answers give about 42, spread 3; those without √d about 2
+        return
+    divided = others_heard(answer, rng, 0.3 * 128**-0.5)  # what keys differ by is smaller by √128 here
+    hint = "divide the scores by √d before softmax, or it picks one position alone" if divided > 18 else EARLIER
+    expect(False, f"each position hears only {heard:.1f} of 63 others — {hint}")
+
+
 # ---- UNet
 
 
@@ -251,10 +323,11 @@ def knows_no_positions(answer: Answer, rng: torch.Generator) -> None:
 def returns_images_like_x(answer: Answer, rng: torch.Generator) -> None:
     """The result has the shape of x, with one, two and three levels, one and three channels, and H unlike W."""
     for in_ch, mults, B in ((1, (1,), 1), (3, (1, 2), 2), (1, (2, 1, 1), 3)):
-        net = filled(answer, rng, "UNet", in_ch, 8, mults)
         factor = 2 ** (len(mults) - 1)
         shape = (B, in_ch, 2 * factor, 3 * factor + (factor == 1) * 2)
-        got = net(images(rng, *shape), torch.randint(0, 1000, (B,), generator=rng))
+        with layers_named_apart():
+            net = filled(answer, rng, "UNet", in_ch, 8, mults)
+            got = net(images(rng, *shape), torch.randint(0, 1000, (B,), generator=rng))
         expect_shape(got, shape, f"UNet({in_ch}, 8, {mults}) of x of shape {shape}")
 
 
@@ -278,6 +351,52 @@ def hears_each_samples_time(answer: Answer, rng: torch.Generator) -> None:
         row, later = integer(rng, 0, 2), t.clone()
         later[row] += integer(rng, 200, 500)
         expect_own_row(net(x, t), net(x, later), row, "the time")
+
+
+@lab.check("UNet")
+def tells_neighbouring_steps_apart(answer: Answer, rng: torch.Generator) -> None:
+    """Step k and step k + 1 are told apart: t goes into the embedding in steps."""
+    one_step = many_steps = 0.0
+    for _ in range(3):
+        net = filled(answer, rng, "UNet", 1, 8, (1, 2))
+        k = torch.randint(50, 450, (8,), generator=rng)
+        x = images(rng, 1, 1, 6, 8).expand(24, -1, -1, -1).clone()
+        got = net(x, torch.cat([k, k + 1, k + 500]))
+        expect_shape(got, (24, 1, 6, 8), "the result")
+        here, near, far = got.chunk(3)
+        one_step += change_of(near, here)
+        many_steps += change_of(far, here)
+    expect(many_steps > 1e-4, f"500 steps change nothing: is the time heard? {DEAF}")
+    ratio = one_step / many_steps
+    expect(
+        ratio > 0.01,
+        f"one step changes the output {1 / max(ratio, 1e-6):.0f} times less than 500 steps do: is t divided by "
+        "the number of steps before its embedding?",
+    )
+
+
+@lab.check("UNet")
+def has_all_layers_among_its_parameters(answer: Answer, rng: torch.Generator) -> None:
+    """No layer stands outside of the network's parameters: with all of them frozen, the result needs no gradient."""
+    net = filled(answer, rng, "UNet", 1, 8, (1, 2, 1), 3)
+    x, t = images(rng, 2, 1, 4, 8), torch.randint(0, 900, (2,), generator=rng)
+    answer.call(answer.attribute(net, "requires_grad_"), False)
+    seen = answer.observe(net, x, t, torch.tensor([2, 0]))
+    expect_shape(seen.value, (2, 1, 4, 8), "the result")
+    expect(
+        not seen.requires_grad,
+        "all that `parameters()` lists was frozen, and the result still requires a gradient: some layers are not in "
+        "that list, so that no optimizer would train them. A plain list or dict hides its layers; use nn.ModuleList",
+    )
+
+
+@lab.check("UNet")
+def lets_gradients_reach_every_parameter(answer: Answer, rng: torch.Generator) -> None:
+    """A gradient reaches every parameter, with three levels and labels."""
+    net = filled(answer, rng, "UNet", 2, 8, (1, 2, 1), 4)
+    x, t, y = images(rng, 4, 2, 8, 12), torch.randint(0, 900, (4,), generator=rng), torch.arange(4)
+    seen = answer.gradient(net, x, t, y, wrt=[0], cotangent=images(rng, 4, 2, 8, 12), parameters=net)
+    expect_every_gradient(seen)
 
 
 @lab.check("UNet")

@@ -8,13 +8,16 @@ runs come from x / alpha as a function of sigma / alpha, and drifts from the mom
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import Answer
+from labcheck.answer import Answer, AnswerError
 from noise2data.checks.arguments import (
     distinct_levels,
     integer,
@@ -22,10 +25,12 @@ from noise2data.checks.arguments import (
     number,
     on_batch_axis,
     random_angles,
+    seeded,
     uniform,
 )
 from noise2data.checks.expectations import expect_rows, with_rows
-from noise2data.checks.hints import CAST_LAST, advice, differs_little, recognise
+from noise2data.checks.hints import CAST_LAST, EARLIER, advice, differs_little, is_right, recognise
+from noise2data.checks.statistics import expect_standard
 
 lab = Battery(
     "lab07_samplers",
@@ -34,6 +39,8 @@ lab = Battery(
 )
 
 Levels = int | torch.Tensor
+Call = Callable[..., Any]
+IN_FLOAT64 = "1 - abar is lost in float32; compute the factors in abar's dtype and cast them last"
 
 
 def posterior(
@@ -52,6 +59,28 @@ def posterior(
 def mixed(phi: torch.Tensor, k: Levels, x0: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """x_k of x0 and eps, k one for all samples or (B,)."""
     return on_batch_axis(phi[k].cos(), x0) * x0 + on_batch_axis(phi[k].sin(), x0) * eps
+
+
+@contextmanager
+def explained(why: str, part: str = "") -> Iterator[None]:
+    """Add a reason to the message of an error whose message has this part."""
+    try:
+        yield
+    except AnswerError as error:
+        if part not in str(error):
+            raise
+        raise AnswerError(f"{error} — {why}", error.status) from None
+
+
+def expect_float64_factors(step: Call, factor: torch.Tensor, rng: torch.Generator) -> None:
+    """Fail unless step(x_k, eps) is the factor times eps, x_k being zeros in float32; levels are near 0."""
+    eps = normal(rng, 4, 3)
+    hint = advice(IN_FLOAT64, is_right(lambda: step(0 * eps, eps), factor * eps))
+    got, what = (
+        step(torch.zeros(4, 3), eps.float()),
+        "the result for a float32 x_k of zeros, 1 - abar being about 1e-8,",
+    )
+    expect_close(got, factor * eps, rtol=1e-3, atol=0, dtype=False, what=what, hint=hint)
 
 
 def expect_like(got: Any, x: torch.Tensor) -> None:
@@ -99,13 +128,15 @@ def takes_a_level_per_sample(answer: Answer, rng: torch.Generator) -> None:
 
 @lab.check("predict_x0")
 def keeps_the_dtype_of_xk(answer: Answer, rng: torch.Generator) -> None:
-    """float32 in, float32 out, for a number and for a (B,) tensor k, although abar is float64."""
+    """float32 in, float32 out, for a number and for a (B,) tensor k; near level 0 the factor of eps is not lost."""
     phi, abar = random_angles(rng, 10)
     x0, eps = normal(rng, 4, 3), normal(rng, 4, 3)
     for k in (5, distinct_levels(rng, 8, 4)):
         call = answer.predict_x0 if isinstance(k, int) else partial(with_rows, answer.predict_x0)
         got = call(mixed(phi, k, x0, eps).float(), eps.float(), k, abar)
         expect_close(got, x0.float(), rtol=1e-4, atol=1e-5, hint=advice(CAST_LAST, differs_little(got, x0)))
+    low = 1e-4 * phi
+    expect_float64_factors(lambda xk, eps: answer.predict_x0(xk, eps, 5, low.cos() ** 2), -low[5].tan(), rng)
 
 
 # ---- ddpm_step
@@ -127,6 +158,8 @@ def steps_to_the_posterior_mean(answer: Answer, rng: torch.Generator) -> None:
             {"the factor 1/sqrt(1 - beta) in front is missing": xk - (1 - keep) / sin * eps,
              "beta is divided by 1 - abar; its square root belongs there":
                  (xk - (1 - keep) / sin**2 * eps) / keep.sqrt(),
+             "this is divided by sqrt(abar[k]); sqrt(abar[k]/abar[k-1]) belongs there":
+                 (xk - (1 - keep) / sin * eps) / abar[k].sqrt(),
              "this is a DDIM step, as without noise; the mean of the posterior is asked for":
                  mixed(phi, k - 1, x0, eps),
              "this is the guess of x0, not of x_{k-1}": x0},
@@ -166,11 +199,17 @@ def adds_noise_of_the_posterior_variance(answer: Answer, rng: torch.Generator) -
 
 @lab.check("ddpm_step")
 def adds_no_noise_at_the_last_step(answer: Answer, rng: torch.Generator) -> None:
-    """The step from k = 1 returns the guess of x0: no noise is added, whatever noise is given."""
+    """The step from k = 1 returns the guess of x0, whatever noise is given; noise may be None."""
     phi, abar = random_angles(rng, 10)
     x0, eps = normal(rng, 4, 3), normal(rng, 4, 3)
-    got = answer.ddpm_step(mixed(phi, 1, x0, eps), eps, 1, abar, normal(rng, 4, 3))
-    expect_close(got, x0, rtol=1e-7, dtype=False, what="the step from k = 1", hint="x_0 gets no noise")
+    x1 = mixed(phi, 1, x0, eps)
+    got = answer.ddpm_step(x1, eps, 1, abar, normal(rng, 4, 3))
+    still = is_right(lambda: answer.ddpm_step(x1, eps, 1, abar, 0 * eps), x0)
+    hint = "x_0 gets no noise" if still else "it is the guess of x0"
+    expect_close(got, x0, rtol=1e-7, dtype=False, what="the step from k = 1", hint=hint)
+    with explained("this was the step from k = 1 with noise = None"):
+        got = answer.ddpm_step(x1, eps, 1, abar, None)
+    expect_close(got, x0, rtol=1e-7, dtype=False, what="the step from k = 1 with noise = None")
 
 
 @lab.check("ddpm_step")
@@ -181,7 +220,8 @@ def takes_a_step_per_sample(answer: Answer, rng: torch.Generator) -> None:
     xk = mixed(phi, k, x0, eps)
     mean, var = posterior(phi, k - 1, k, x0, xk)
     args = (xk, eps, k, abar, noise)
-    expect_rows(answer.ddpm_step, args, 2, mean + var.sqrt() * noise, hint="row i belongs to k[i]")
+    with explained("k may be (B,), and then `k == 1` is (B,) too: use torch.where, not if", "Boolean value of Tensor"):
+        expect_rows(answer.ddpm_step, args, 2, mean + var.sqrt() * noise, hint="row i belongs to k[i]")
 
 
 # ---- spaced_steps
@@ -308,7 +348,7 @@ def grows_in_proportion_to_eta(answer: Answer, rng: torch.Generator) -> None:
         got,
         {"eta is squared here; sigma itself is proportional to eta": eta**2 * std,
          "the square root of eta stands here": eta**0.5 * std, "eta is not used": std},
-        "eta in front of the square roots",
+        advice("eta in front of the square roots", is_right(lambda: answer.ddim_sigma(k, j, abar, 1.0), std)),
     )  # fmt: skip
     expect_close(got, eta * std.item(), rtol=1e-7, what=f"sigma for eta = {eta:.2f}", hint=hint)
 
@@ -328,7 +368,7 @@ def is_a_scalar_of_abars_dtype(answer: Answer, rng: torch.Generator) -> None:
 
 @lab.check("ddim_step")
 def turns_the_angle(answer: Answer, rng: torch.Generator) -> None:
-    """With eta = 0 the same x0 and the same eps are mixed again, as level j mixes them."""
+    """With eta = 0 the same x0 and the same eps are mixed again, as level j mixes them; noise may be None."""
     T = integer(rng, 8, 30)
     phi, abar = random_angles(rng, T)
     x0, eps = normal(rng, 5, 3), normal(rng, 5, 3)
@@ -348,6 +388,9 @@ def turns_the_angle(answer: Answer, rng: torch.Generator) -> None:
         )  # fmt: skip
         hint = CAST_LAST if differs_little(got, want) else hint
         expect_close(got, want, rtol=1e-7, dtype=False, what=f"the step from {k} to {j}, eta = 0", hint=hint)
+    with explained("this was a step with eta = 0 and noise = None"):
+        got = answer.ddim_step(xk, eps, k, j, abar, 0.0, None)
+    expect_close(got, want, rtol=1e-7, dtype=False, what="the step with eta = 0 and noise = None")
 
 
 @lab.check("ddim_step")
@@ -376,10 +419,11 @@ def is_ddpms_step_at_eta_1(answer: Answer, rng: torch.Generator) -> None:
             {"the noise is added, but eps keeps its full factor: sigma² has to be taken from 1 - abar[j]":
                  mixed(phi, k - 1, x0, eps) + var.sqrt() * noise,
              "no noise is added": mean},
-            "the posterior's mean, plus its standard deviation times noise",
+            "sqrt(abar[j]) times the guess of x0, plus sqrt(1 - abar[j] - sigma²) times eps, plus sigma times noise",
         )  # fmt: skip
         hint = CAST_LAST if differs_little(got, mean + var.sqrt() * noise) else hint
-        expect_close(got, mean + var.sqrt() * noise, rtol=1e-6, dtype=False, what=f"the step from {k}", hint=hint)
+        what = f"the step from {k} to {k - 1}, eta = 1"
+        expect_close(got, mean + var.sqrt() * noise, rtol=1e-6, dtype=False, what=what, hint=hint)
 
 
 def ddim_parts(
@@ -417,12 +461,15 @@ def trades_eps_for_noise(answer: Answer, rng: torch.Generator) -> None:
 
 @lab.check("ddim_step")
 def keeps_float32(answer: Answer, rng: torch.Generator) -> None:
-    """float32 in, float32 out, although abar is float64."""
+    """float32 in, float32 out, although abar is float64; near level 0 the factors of eps are not lost."""
     phi, abar = random_angles(rng, 10)
     x0, eps = normal(rng, 4, 3), normal(rng, 4, 3)
     want = mixed(phi, 3, x0, eps)
     got = answer.ddim_step(mixed(phi, 7, x0, eps).float(), eps.float(), 7, 3, abar, 0.0, torch.zeros(4, 3))
     expect_close(got, want.float(), rtol=1e-4, atol=1e-5, hint=advice(CAST_LAST, differs_little(got, want)))
+    low = 1e-4 * phi
+    factor = low[3].sin() - low[3].cos() * low[7].tan()  # x0 is -tan(low[7]) eps
+    expect_float64_factors(lambda xk, eps: answer.ddim_step(xk, eps, 7, 3, low.cos() ** 2, 0.0, 0 * eps), factor, rng)
 
 
 # ---- ddim_sample
@@ -518,114 +565,104 @@ def is_repeatable(answer: Answer, rng: torch.Generator) -> None:
     expect(not same, "eta = 1 gives the same as eta = 0: no noise is added")
 
 
+@lab.check("ddim_sample")
+def draws_new_noise_in_each_step(answer: Answer, rng: torch.Generator) -> None:
+    """With eta = 1 each step adds noise of its own: the variances add up, not the standard deviations."""
+    T, x, one = integer(rng, 12, 25), torch.zeros(4000, 5, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    phi, abar = random_angles(rng, T)
+    steps = [T - 1, 2 * T // 3, T // 2, T // 3, 0]
+    net = answer.fixture("table_net", table=0 * phi)  # eps = 0, so that x/cos moves by the noise alone
+    stds = [(posterior(phi, j, k, one, one)[1].sqrt() / phi[j].cos()).item() for k, j in pairwise(steps[:-1])]
+    got = answer.ddim_sample(net, x, steps, abar, 1.0, seeded(rng))
+    expect_like(got, x)
+    z, reused = got.double() / math.hypot(*stds), sum(stds) ** 2 / sum(std**2 for std in stds)
+    mistakes = {"one noise is used in all steps; draw it anew in each": reused, "no noise is added": 0.0}
+    what = f"what noise adds along steps = {steps}, eta = 1, where the network says 0,"
+    expect_standard(z, what, "each step to j > 0 adds fresh noise; the step to 0 adds none", mistakes)
+
+
 # ---- reverse_sde_drift, probability_flow_drift
 
 
-def gaussian_moments(
-    mean: torch.Tensor, var: float, low: float, high: float, t: float
-) -> tuple[torch.Tensor, float, float]:
-    """Mean a·mean and variance V of x_t for N(mean, var I), and beta(t), beta running from low to high."""
-    a2 = math.exp(-low * t - (high - low) * t**2 / 2)
-    return math.sqrt(a2) * mean, a2 * var + 1 - a2, low + (high - low) * t
-
-
-def drift_mistakes(x: torch.Tensor, s: torch.Tensor, b: torch.Tensor | float) -> dict[str, torch.Tensor]:
-    """Well-known wrong drifts for a score s and a beta b."""
-    return {
-        "the sign is turned round: this is minus the drift; t runs from 1 to 0, and a step has dt < 0 already":
-            b * x / 2 + b * s,
+def expect_terms(call: Call, answer: Answer, rng: torch.Generator, share: float, others: str) -> None:
+    """Fail unless a drift is -½ beta x - share·beta·score; others: the sentence for the other equation's share."""
+    A, c, x = normal(rng, 3, 3), normal(rng, 3), normal(rng, 5, 3)
+    low, high, t = number(rng, 0.2, 0.8), number(rng, 3.0, 6.0), number(rng, 0.2, 0.9)
+    score = answer.fixture("affine_field", A=A, b=c, c=0.5)
+    got = call(x, score, t, answer.fixture("linear_rate", low=low, high=high))
+    s, b = share * (x @ A.T + (1 + 0.5 * t) * c), low + (high - low) * t
+    want = -b * x / 2 - b * s
+    mistakes = {
+        "the sign is turned round: this is minus the drift; t runs from 1 to 0, and a step has dt < 0 already": -want,
         "the sign of the score's term is wrong": -b * x / 2 + b * s,
         "the score is not multiplied by beta": -b * x / 2 - s,
         "the 1/2 in front of beta x is missing": -b * x - b * s,
+        "the 1/2 is missing": 2 * want,
         "the sign of -½ beta x is turned round": b * x / 2 - b * s,
         "this is the drift of the noising alone": -b * x / 2,
-    }  # fmt: skip
+        others: -b * x / 2 - b * s * (1.5 - share) / share,
+        "beta is squared in front of the score: g² is beta": -b * x / 2 - b**2 * s,
+        "sqrt(beta) stands in front of the score: g² is beta": -b * x / 2 - b**0.5 * s,
+    }
+    term = "beta(t) score(x, t)" if share == 1 else "½ beta(t) score(x, t)"
+    expect_close(got, want, rtol=1e-7, dtype=False, hint=recognise(got, mistakes, f"-½ beta(t) x - {term}"))
+
+
+def expect_gaussian_kept(call: Call, answer: Answer, rng: torch.Generator, noise: float) -> None:
+    """Fail unless a drift, beside noise of variance noise·beta, carries N(mean, var I) back as it was noised."""
+    mean, var, low, high = normal(rng, 3), number(rng, 0.05, 0.5), number(rng, 0.1, 0.5), number(rng, 3.0, 8.0)
+    x, t = normal(rng, 6, 3), number(rng, 0.2, 0.9)
+    score = answer.fixture("vp_gaussian_score", mean=mean, var=var, low=low, high=high)
+    got = call(x, score, t, answer.fixture("linear_rate", low=low, high=high))
+    a2 = math.exp(-low * t - (high - low) * t**2 / 2)
+    m, V, b = math.sqrt(a2) * mean, a2 * var + 1 - a2, low + (high - low) * t
+    # A drift c (x - m) + d moves the mean by d and the variance by 2cV, to which noise adds -noise·beta, t running
+    # back. They have to move by m' = -beta m/2 and V' = beta (1 - V).
+    c = (b * (1 - V) + noise * b) / (2 * V)
+    expect_close(got, c * (x - m) - b * m / 2, rtol=1e-7, dtype=False, hint=EARLIER)
+
+
+def expect_time_per_sample(call: Call, answer: Answer, rng: torch.Generator, share: float) -> None:
+    """Fail unless row i of a drift with this share of the score belongs to t[i]."""
+    A, c, x, t = normal(rng, 2, 2), normal(rng, 2), normal(rng, 6, 2), uniform(rng, 0.1, 0.9, 6)
+    score, beta = answer.fixture("affine_field", A=A, b=c, c=0.5), answer.fixture("linear_rate", low=0.3, high=5.0)
+    want = -(0.3 + 4.7 * t)[:, None] * (x / 2 + share * (x @ A.T + (1 + 0.5 * t)[:, None] * c))
+    expect_rows(call, (x, score, t, beta), 2, want, hint="beta(t) is (B,) too: give it the shape (B, 1, ..., 1)")
 
 
 @lab.check("reverse_sde_drift")
 def is_the_forward_drift_minus_beta_times_the_score(answer: Answer, rng: torch.Generator) -> None:
     """-½ beta(t) x - beta(t) score(x, t), each with its own sign."""
-    A, c, x = normal(rng, 3, 3), normal(rng, 3), normal(rng, 5, 3)
-    low, high, t = number(rng, 0.2, 0.8), number(rng, 3.0, 6.0), number(rng, 0.2, 0.9)
-    score = answer.fixture("affine_field", A=A, b=c, c=0.5)
-    got = answer.reverse_sde_drift(x, score, t, answer.fixture("linear_rate", low=low, high=high))
-    s, b = x @ A.T + (1 + 0.5 * t) * c, low + (high - low) * t
-    mistakes = drift_mistakes(x, s, b) | {
-        "this is the drift of the probability flow; the reverse SDE has the whole score": -b * (x + s) / 2,
-        "beta is squared in front of the score: g² is beta": -b * x / 2 - b**2 * s,
-        "sqrt(beta) stands in front of the score: g² is beta": -b * x / 2 - b**0.5 * s,
-    }
-    hint = recognise(got, mistakes, "the drift of the noising minus beta(t) times the score")
-    expect_close(got, -b * x / 2 - b * s, rtol=1e-7, dtype=False, hint=hint)
+    others = "this is the drift of the probability flow; the reverse SDE has the whole score"
+    expect_terms(answer.reverse_sde_drift, answer, rng, 1.0, others)
 
 
 @lab.check("reverse_sde_drift")
 def carries_a_gaussian_back(answer: Answer, rng: torch.Generator) -> None:
     """With the exact score of a Gaussian, steps back in time keep the mean and variance of the noising."""
-    mean, var, low, high = normal(rng, 3), number(rng, 0.05, 0.5), number(rng, 0.1, 0.5), number(rng, 3.0, 8.0)
-    x, t = normal(rng, 6, 3), number(rng, 0.2, 0.9)
-    score = answer.fixture("vp_gaussian_score", mean=mean, var=var, low=low, high=high)
-    got = answer.reverse_sde_drift(x, score, t, answer.fixture("linear_rate", low=low, high=high))
-    m, V, b = gaussian_moments(mean, var, low, high, t)
-    # A drift c (x - m) + d moves the mean by d and the variance by 2cV, to which noise adds -beta, t running back.
-    # They have to move by m' = -beta m/2 and V' = beta (1 - V).
-    c = (b * (1 - V) + b) / (2 * V)
-    expect_close(got, c * (x - m) - b * m / 2, rtol=1e-7, dtype=False, hint="if an earlier check fails, mend it first")
+    expect_gaussian_kept(answer.reverse_sde_drift, answer, rng, 1.0)
 
 
 @lab.check("reverse_sde_drift")
 def takes_a_time_per_sample(answer: Answer, rng: torch.Generator) -> None:
     """With t of shape (B,), row i belongs to its own time t[i]."""
-    A, c, x, t = normal(rng, 2, 2), normal(rng, 2), normal(rng, 6, 2), uniform(rng, 0.1, 0.9, 6)
-    score = answer.fixture("affine_field", A=A, b=c, c=0.5)
-    beta = answer.fixture("linear_rate", low=0.3, high=5.0)
-    b = (0.3 + 4.7 * t)[:, None]
-    want = -b * x / 2 - b * (x @ A.T + (1 + 0.5 * t)[:, None] * c)
-    args = (x, score, t, beta)
-    expect_rows(answer.reverse_sde_drift, args, 2, want, hint="beta(t) is (B,) too: give it the shape (B, 1, ..., 1)")
+    expect_time_per_sample(answer.reverse_sde_drift, answer, rng, 1.0)
 
 
 @lab.check("probability_flow_drift")
 def has_half_of_the_score(answer: Answer, rng: torch.Generator) -> None:
     """-½ beta(t) (x + score(x, t)): half of the score, where the reverse SDE has all of it."""
-    A, c, x = normal(rng, 3, 3), normal(rng, 3), normal(rng, 5, 3)
-    low, high, t = number(rng, 0.2, 0.8), number(rng, 3.0, 6.0), number(rng, 0.2, 0.9)
-    score = answer.fixture("affine_field", A=A, b=c, c=0.5)
-    got = answer.probability_flow_drift(x, score, t, answer.fixture("linear_rate", low=low, high=high))
-    s, b = x @ A.T + (1 + 0.5 * t) * c, low + (high - low) * t
-    mistakes = {
-        "this is the drift of the reverse SDE; the flow has half of the score": -b * x / 2 - b * s,
-        "the sign is turned round: t runs from 1 to 0, and a step has dt < 0 already": b * (x + s) / 2,
-        "the sign of the score is wrong": -b * (x - s) / 2,
-        "the 1/2 is missing": -b * (x + s),
-        "the score is not multiplied by beta": -b * x / 2 - s / 2,
-        "this is the drift of the noising alone": -b * x / 2,
-    }
-    expect_close(
-        got, -b * (x + s) / 2, rtol=1e-7, dtype=False, hint=recognise(got, mistakes, "-½ beta(t) (x + score(x, t))")
-    )
+    others = "this is the drift of the reverse SDE; the flow has half of the score"
+    expect_terms(answer.probability_flow_drift, answer, rng, 0.5, others)
 
 
 @lab.check("probability_flow_drift")
 def moves_points_as_their_gaussian_moves(answer: Answer, rng: torch.Generator) -> None:
     """With the exact score of a Gaussian, a point keeps its place in it: so many deviations from the mean."""
-    mean, var, low, high = normal(rng, 3), number(rng, 0.05, 0.5), number(rng, 0.1, 0.5), number(rng, 3.0, 8.0)
-    x, t = normal(rng, 6, 3), number(rng, 0.2, 0.9)
-    score = answer.fixture("vp_gaussian_score", mean=mean, var=var, low=low, high=high)
-    got = answer.probability_flow_drift(x, score, t, answer.fixture("linear_rate", low=low, high=high))
-    m, V, b = gaussian_moments(mean, var, low, high, t)
-    # x = m + sqrt(V) z with z fixed, m' = -beta m/2 and V' = beta (1 - V)
-    want = -b * m / 2 + b * (1 - V) / (2 * V) * (x - m)
-    expect_close(got, want, rtol=1e-7, dtype=False, hint="if an earlier check fails, mend it first")
+    expect_gaussian_kept(answer.probability_flow_drift, answer, rng, 0.0)
 
 
 @lab.check("probability_flow_drift")
 def takes_a_time_for_each_sample(answer: Answer, rng: torch.Generator) -> None:
     """With t of shape (B,), row i belongs to its own time t[i]."""
-    A, c, x, t = normal(rng, 2, 2), normal(rng, 2), normal(rng, 6, 2), uniform(rng, 0.1, 0.9, 6)
-    score = answer.fixture("affine_field", A=A, b=c, c=0.5)
-    beta = answer.fixture("linear_rate", low=0.3, high=5.0)
-    want = -(0.3 + 4.7 * t)[:, None] * (x + x @ A.T + (1 + 0.5 * t)[:, None] * c) / 2
-    args = (x, score, t, beta)
-    hint = "beta(t) is (B,) too: give it the shape (B, 1, ..., 1)"
-    expect_rows(answer.probability_flow_drift, args, 2, want, hint=hint)
+    expect_time_per_sample(answer.probability_flow_drift, answer, rng, 0.5)

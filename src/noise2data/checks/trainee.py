@@ -77,7 +77,10 @@ class Trainee:
         self.done += len(calls)
         expect(len(calls) > 0, "net is not called")
         x, k = calls[0]
-        expect(k.shape == self.x0.shape[:1], f"net is given k of shape {tuple(k.shape)}; expected one for each sample")
+        expect(
+            k.shape == self.x0.shape[:1],
+            f"net is given k of shape {tuple(k.shape)}; draw one level for each sample, shape (B,)",
+        )
         expect(x.shape == self.x0.shape, f"net is shown {tuple(x.shape)}; expected the whole batch")
         levels, x0 = k.long(), self.x0.double()
         clean = (x == self.x0).flatten(1).all(1)

@@ -62,6 +62,16 @@ def wrong_no_noise_at_the_last_step(score, x, sigmas, n_steps, step_scale, gener
     return x
 
 
+def wrong_no_noise_at_the_last_step_of_each_level(score, x, sigmas, n_steps, step_scale, generator):
+    """The last step of each level without noise."""
+    for sigma in _levels(sigmas):
+        h = step_scale * sigma**2
+        for j in range(n_steps):
+            noise = torch.zeros_like(x) if j == n_steps - 1 else _draw(x, generator)
+            x = x + h * score(x, sigma) + (2 * h) ** 0.5 * noise
+    return x
+
+
 def wrong_extra_step_without_noise(score, x, sigmas, n_steps, step_scale, generator):
     """One more step, without noise, at the last level."""
     x = _anneal(score, x, sigmas, n_steps, step_scale, lambda x: _draw(x, generator))
@@ -126,6 +136,11 @@ def wrong_index_to_the_score(score, x, sigmas, n_steps, step_scale, generator):
         for _ in range(n_steps):
             x = x + h * score(x, float(i)) + (2 * h) ** 0.5 * _draw(x, generator)
     return x
+
+
+def wrong_score_without_sigma(score, x, sigmas, n_steps, step_scale, generator):
+    """score(x)."""
+    return _anneal(lambda x, sigma: score(x), x, sigmas, n_steps, step_scale, lambda x: _draw(x, generator))
 
 
 def wrong_scaled_start(score, x, sigmas, n_steps, step_scale, generator):

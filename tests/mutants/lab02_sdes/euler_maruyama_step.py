@@ -22,6 +22,27 @@ def wrong_root_of_negative(drift, diffusion, x, t, dt, noise):
     return x + drift(x, t) * dt + diffusion(x, t) * torch.sqrt(dt) * noise
 
 
+def wrong_power_of_negative(drift, diffusion, x, t, dt, noise):
+    """dt**0.5: complex backwards in time."""
+    return x + drift(x, t) * dt + diffusion(x, t) * dt**0.5 * noise
+
+
+def wrong_math_sqrt(drift, diffusion, x, t, dt, noise):
+    """math.sqrt(dt): an error backwards in time."""
+    return x + drift(x, t) * dt + diffusion(x, t) * math.sqrt(dt) * noise
+
+
+def wrong_noise_turns_round(drift, diffusion, x, t, dt, noise):
+    """The sign of dt in front of the noise too: right in distribution, but not the step that is asked for."""
+    sign = 1 if dt > 0 else -1
+    return x + drift(x, t) * dt + sign * diffusion(x, t) * abs(dt) ** 0.5 * noise
+
+
+def wrong_through_float32(drift, diffusion, x, t, dt, noise):
+    """The noise through float32: right to seven digits."""
+    return x + drift(x, t) * dt + diffusion(x, t) * abs(dt) ** 0.5 * noise.float().to(x.dtype)
+
+
 def wrong_negative_noise_clamped(drift, diffusion, x, t, dt, noise):
     """No noise backwards in time."""
     return x + drift(x, t) * dt + diffusion(x, t) * max(float(dt), 0.0) ** 0.5 * noise
@@ -63,6 +84,12 @@ def wrong_diffusion_after_the_drift(drift, diffusion, x, t, dt, noise):
     """The diffusion at the point to which the drift has moved."""
     x = x + drift(x, t) * dt
     return x + diffusion(x, t) * abs(dt) ** 0.5 * noise
+
+
+def wrong_drift_after_the_noise(drift, diffusion, x, t, dt, noise):
+    """The drift at the point to which the noise has moved."""
+    x = x + diffusion(x, t) * abs(dt) ** 0.5 * noise
+    return x + drift(x, t) * dt
 
 
 def wrong_langevin_factor(drift, diffusion, x, t, dt, noise):

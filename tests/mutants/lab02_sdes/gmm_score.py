@@ -26,6 +26,12 @@ def wrong_clamped_density(x, means, std, weights):
     return pull / (p.sum(1, keepdim=True) + 1e-12)
 
 
+def wrong_guarded_sum(x, means, std, weights):
+    """A small number added to the sum of the shares: all shares are 0 far away, and the pull is to the origin."""
+    p = weights * torch.exp(-(x[:, None] - means).square().sum(2) / (2 * std**2))
+    return _weighted(p / (p.sum(1, keepdim=True) + 1e-12), x, means, std)
+
+
 def wrong_nan_to_num(x, means, std, weights):
     """NaN replaced by 0."""
     return torch.nan_to_num(wrong_no_log_sum_exp(x, means, std, weights))

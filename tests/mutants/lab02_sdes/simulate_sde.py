@@ -53,6 +53,21 @@ def wrong_root_of_negative(drift, diffusion, x, ts, generator):
     return _walk(drift, diffusion, x, ts, lambda x: _draw(x, generator), lambda dt: dt.sqrt())
 
 
+def wrong_absolute_dt_in_the_drift(drift, diffusion, x, ts, generator):
+    """|dt| in front of the drift too."""
+    out = [x]
+    for t, s in itertools.pairwise(ts):
+        dt = abs(s - t)
+        x = x + drift(x, t) * dt + diffusion(x, t) * dt**0.5 * _draw(x, generator)
+        out.append(x)
+    return torch.stack(out)
+
+
+def wrong_math_sqrt(drift, diffusion, x, ts, generator):
+    """math.sqrt(dt) of a negative dt."""
+    return _walk(drift, diffusion, x, ts, lambda x: _draw(x, generator), lambda dt: math.sqrt(dt))
+
+
 def wrong_sorted_times(drift, diffusion, x, ts, generator):
     """Always forwards."""
     return _walk(drift, diffusion, x, ts.sort().values, lambda x: _draw(x, generator))

@@ -116,6 +116,11 @@ def wrong_time_for_level(net, x0, k, eps, abar):
     return (net(_noised(x0, k, eps, abar), _each(k, x0).to(x0.dtype)) - eps).square().mean()
 
 
+def wrong_fraction_for_level(net, x0, k, eps, abar):
+    """k/T, as a network in continuous time wants it."""
+    return (net(_noised(x0, k, eps, abar), _each(k, x0) / (len(abar) - 1)) - eps).square().mean()
+
+
 def wrong_two_calls(net, x0, k, eps, abar):
     """The network is called twice."""
     xk = _noised(x0, k, eps, abar)

@@ -66,6 +66,12 @@ def wrong_maximum(k, abar, gamma, prediction):
     return snr.clamp(min=float(gamma)) / {"eps": snr, "x0": torch.ones_like(snr), "v": snr + 1}[prediction]
 
 
+def wrong_plus_one_above(k, abar, gamma, prediction):
+    """min(SNR + 1, gamma)/(SNR + 1) for v, as a well-known library had it for some months."""
+    snr = _snr(k, abar)
+    return _weight(snr + 1, gamma, "x0") / (snr + 1) if prediction == "v" else _weight(snr, gamma, prediction)
+
+
 def wrong_gamma_over_v(k, abar, gamma, prediction):
     """SNR + 1 as a factor for v."""
     snr = _snr(k, abar)

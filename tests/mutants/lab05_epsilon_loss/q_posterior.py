@@ -77,6 +77,27 @@ def wrong_roots_missing(x0, xk, k, abar):
     return _column(a, x0) * x0 + _column(b, x0) * xk, _column(beta * (1 - before) / (1 - now), x0)
 
 
+def wrong_roots_exchanged(x0, xk, k, abar):
+    """sqrt(alpha_k) in the factor of x0, sqrt(abar_{k-1}) in that of xk."""
+    now, before, beta = _levels(k, abar)
+    a, b = (1 - beta).sqrt() * beta / (1 - now), before.sqrt() * (1 - before) / (1 - now)
+    return _column(a, x0) * x0 + _column(b, x0) * xk, _column(beta * (1 - before) / (1 - now), x0)
+
+
+def wrong_root_missing_in_the_factor_of_x0(x0, xk, k, abar):
+    """abar_{k-1} itself."""
+    now, before, beta = _levels(k, abar)
+    a, b = before * beta / (1 - now), (1 - beta).sqrt() * (1 - before) / (1 - now)
+    return _column(a, x0) * x0 + _column(b, x0) * xk, _column(beta * (1 - before) / (1 - now), x0)
+
+
+def wrong_root_missing_in_the_factor_of_xk(x0, xk, k, abar):
+    """alpha_k itself."""
+    now, before, beta = _levels(k, abar)
+    a, b = before.sqrt() * beta / (1 - now), (1 - beta) * (1 - before) / (1 - now)
+    return _column(a, x0) * x0 + _column(b, x0) * xk, _column(beta * (1 - before) / (1 - now), x0)
+
+
 def wrong_marginal(x0, xk, k, abar):
     """q(x_{k-1} | x0): xk is not used."""
     _, before, _ = _levels(k, abar)

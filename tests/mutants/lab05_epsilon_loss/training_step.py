@@ -44,6 +44,12 @@ def wrong_one_level_for_all(net, optimizer, x0, abar, generator):
     return _update(optimizer, _loss(net, x0, k[:1].expand(len(x0)), eps, abar))
 
 
+def wrong_one_level_of_one_entry(net, optimizer, x0, abar, generator):
+    """One k of shape (1,), which torch broadcasts."""
+    k = torch.randint(1, len(abar), (1,), generator=generator)
+    return _update(optimizer, _loss(net, x0, k, _draw(x0, abar, generator)[1], abar))
+
+
 def wrong_antithetic(net, optimizer, x0, abar, generator):
     """k for one half of the batch, T + 1 - k for the other, as in published code."""
     k, eps = _draw(x0, abar, generator)
@@ -163,6 +169,24 @@ def wrong_clips_gradients(net, optimizer, x0, abar, generator):
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimizer.step()
     return loss.item()
+
+
+def wrong_clips_each_gradient(net, optimizer, x0, abar, generator):
+    """Every entry of the gradients cut to ±1."""
+    loss = _loss(net, x0, *_draw(x0, abar, generator), abar)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_value_(net.parameters(), 1.0)
+    optimizer.step()
+    return loss.item()
+
+
+def wrong_two_calls(net, optimizer, x0, abar, generator):
+    """One call for the gradient, and one for the number that is returned."""
+    k, eps = _draw(x0, abar, generator)
+    value = _loss(net, x0, k, eps, abar).item()
+    _update(optimizer, _loss(net, x0, k, eps, abar))
+    return value
 
 
 def wrong_noise_of_another_draw(net, optimizer, x0, abar, generator):

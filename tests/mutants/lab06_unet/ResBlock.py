@@ -164,6 +164,15 @@ class wrong_unused_layer(_Block):
         self.norm2 = nn.GroupNorm(2, out_ch)
 
 
+class wrong_in_place_before_the_shortcut(_Block):
+    """inplace=True in the body changes what the shortcut adds."""
+
+    def forward(self, x, emb):
+        h = F.silu(x, inplace=not x.requires_grad)
+        h = self.conv2(F.silu(self.between(self.conv1(h), emb)))
+        return self.short(x) + h
+
+
 class wrong_detached_embedding(_Block):
     """No gradient goes back to the embedding."""
 

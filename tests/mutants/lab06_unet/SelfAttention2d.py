@@ -67,6 +67,13 @@ class wrong_equal_weights(_Attention):
         return (0 * q @ k.mT).softmax(-1)
 
 
+class wrong_no_scale(_Attention):
+    """Scores are not divided by the root of d."""
+
+    def weights(self, q, k):
+        return (q @ k.mT).softmax(-1)
+
+
 class wrong_channels_attend(_Attention):
     """Channels look at channels."""
 

@@ -271,6 +271,63 @@ class wrong_unused_layer(_Net):
         self.spare = nn.Conv2d(base_ch, base_ch, 3, stride=2)
 
 
+class wrong_blocks_in_a_list(_Net):
+    """The decoder's blocks in a plain list: no optimizer would ever see them."""
+
+    def __init__(self, in_ch, base_ch, mults, num_classes=None):
+        super().__init__(in_ch, base_ch, mults, num_classes)
+        blocks = list(self.up)
+        del self.up
+        self.up = blocks
+
+
+class wrong_quiet_blocks_in_a_list(_Net):
+    """The same on the way down, with blocks that start as the identity and never leave it."""
+
+    def __init__(self, in_ch, base_ch, mults, num_classes=None):
+        super().__init__(in_ch, base_ch, mults, num_classes)
+        blocks = list(self.down)
+        del self.down
+        self.down = blocks
+        for block in blocks:
+            nn.init.zeros_(block.conv2.weight)
+            nn.init.zeros_(block.conv2.bias)
+
+
+class wrong_layer_named_double(_Net):
+    """`double` is a method of every module, and it wins over a layer of this name."""
+
+    def __init__(self, in_ch, base_ch, mults, num_classes=None):
+        super().__init__(in_ch, base_ch, mults, num_classes)
+        self.double = nn.ModuleList(nn.ConvTranspose2d(base_ch * m, base_ch * m, 2, stride=2) for m in mults)
+
+    def forward(self, x, t, y=None):
+        emb, h, hs = self.say(t, y), self.first(x), []
+        for i, block in enumerate(self.down):
+            h = block(F.avg_pool2d(h, 2) if i else h, emb)
+            hs.append(h)
+        h = self.middle(h, emb)
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](torch.cat([h, hs[i]], 1), emb)
+            h = self.double[i](h) if i else h
+        return self.last(F.silu(self.norm(h)))
+
+
+class wrong_decoder_is_deaf(_Net):
+    """The decoder's blocks are given zeros in place of the embedding."""
+
+    def forward(self, x, t, y=None):
+        emb, h, hs = self.say(t, y), self.first(x), []
+        for i, block in enumerate(self.down):
+            h = block(F.avg_pool2d(h, 2) if i else h, emb)
+            hs.append(h)
+        h = self.middle(h, emb)
+        for i in reversed(range(len(self.up))):
+            h = self.up[i](torch.cat([h, hs[i]], 1), torch.zeros_like(emb))
+            h = F.interpolate(h, scale_factor=2.0) if i else h
+        return self.last(F.silu(self.norm(h)))
+
+
 class wrong_frozen_embedding(_Net):
     """The time's layers are outside of the graph."""
 
@@ -306,6 +363,13 @@ class wrong_two_levels_always(_Net):
 
 class right_concatenated(_Net):
     """Skips are concatenated, sizes halved by averaging and doubled by repetition."""
+
+
+class right_deepest_through_the_middle(_Net):
+    """No skip at the deepest level, whose features reach the decoder through the middle."""
+
+    def skips(self, level, levels):
+        return level < levels - 1
 
 
 class right_added(nn.Module):

@@ -72,6 +72,13 @@ def wrong_eps_over_the_variance(xk, eps, k, abar, noise):
     return mean if noise is None else mean + _shaped(var.sqrt(), xk) * noise
 
 
+def wrong_divided_by_root_alpha_bar(xk, eps, k, abar, noise):
+    """1/sqrt(abar[k]) in front, as for x0, where 1/sqrt(1 - beta) belongs."""
+    k, _, beta, var = _parts(k, abar)
+    mean = (xk - _shaped(beta / (1 - abar[k]).sqrt(), xk) * eps) / _shaped(abar[k].sqrt(), xk)
+    return mean if noise is None else mean + _shaped(var.sqrt(), xk) * noise
+
+
 def wrong_deterministic(xk, eps, k, abar, noise):
     """The mean alone."""
     return _mean(xk, eps, k, abar)
