@@ -84,6 +84,14 @@ def test_a_wrong_answer_that_only_sometimes_loses_is_not_as_intended(unbuilt, tm
     assert 0 < result.lost < 4 and not result.as_intended
 
 
+def test_a_verdict_needs_not_every_check_at_every_seed(unbuilt):
+    battery = unbuilt.battery(LAB)
+    for mutant in bank(unbuilt, LAB):
+        full, quick = kills(battery, mutant, 3), kills(battery, mutant, 3, every_check=False)
+        assert (quick.lost, quick.as_intended) == (full.lost, full.as_intended)
+        assert sum(quick.by_check.values()) == (full.lost and sum(full.by_check.values()) // 3 + 2)
+
+
 def test_the_command_prints_a_table_of_each_lab(unbuilt, capsys):
     assert main(["--course", str(unbuilt.root), "mutants", "--seeds", "1"]) == 0
     printed = capsys.readouterr().out

@@ -140,17 +140,22 @@ def test_bank_answers_graded_names_only(lab):
     assert {mutant.task for mutant in bank(COURSE, lab)} == set(COURSE.battery(lab).tasks)
 
 
+def idle_checks(results):
+    """The names of the checks that no wrong answer has failed."""
+    wrong = [r.by_check for r in results if not r.mutant.right]
+    return [name for name in results[0].by_check if not any(by_check[name] for by_check in wrong)]
+
+
 @pytest.mark.grading
 @pytest.mark.parametrize(("lab", "task"), TASKS)
 def test_wrong_answers_lose_points_and_right_ones_lose_none(lab, task):
     battery = COURSE.battery(lab)
-    results = [kills(battery, mutant, SEEDS) for mutant in bank(COURSE, lab) if mutant.task == task]
+    answers = [mutant for mutant in bank(COURSE, lab) if mutant.task == task]
+    results = [kills(battery, mutant, SEEDS, every_check=False) for mutant in answers]
     assert [f"{r.mutant.name}: lost points at {r.lost} of {SEEDS} seeds" for r in results if not r.as_intended] == []
-    idle = [
-        check.name
-        for check in battery.of(task)
-        if not any(r.by_check[check.name] for r in results if not r.mutant.right)
-    ]
+    idle = idle_checks(results)
+    if idle:  # what catches something at a few seeds only is seen when every check runs at all of them
+        idle = idle_checks([kills(battery, mutant, SEEDS) for mutant in answers])
     assert idle == [], "these checks catch nothing in the bank"
 
 

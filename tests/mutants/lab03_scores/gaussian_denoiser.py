@@ -117,7 +117,8 @@ def wrong_promotes_to_float64(xt, alpha, sigma, mean, var):
 def wrong_var_as_a_float(xt, alpha, sigma, mean, var):
     """var leaves the graph as a Python number."""
     a, s = _levels(xt, alpha, sigma)
-    return mean + a * float(var) / (a**2 * float(var) + s**2) * (xt - a * mean)
+    var = torch.as_tensor(var).item()
+    return mean + a * var / (a**2 * var + s**2) * (xt - a * mean)
 
 
 def wrong_in_place(xt, alpha, sigma, mean, var):
