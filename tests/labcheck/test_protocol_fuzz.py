@@ -233,7 +233,8 @@ def test_the_largest_replies_leave_the_judge_as_large_as_before(battery, content
         judged(battery, [], [act] * 8)
         largest.append(process.memory_info().rss)
     assert max(largest) - before < 2 * MAX_MESSAGE
-    assert largest[-1] - largest[1] < MAX_MESSAGE / 2, "and it does not add up"
+    # What one round keeps for a while counts for nothing: the least after the last rounds, the most after the first.
+    assert min(largest[-2:]) - max(largest[:2]) < MAX_MESSAGE / 2, "and it does not add up"
 
 
 @settings(fuzz, max_examples=200)
