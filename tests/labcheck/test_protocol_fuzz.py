@@ -1,7 +1,6 @@
 """Whatever bytes come from the sandbox, the judge gives a verdict without points: no error, no wait, no growth."""
 
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -227,14 +226,12 @@ def test_the_largest_replies_leave_the_judge_as_large_as_before(battery, content
         content = msgpack.packb(["list", *(["tensor", "uint8", [2**20], bytes(2**20)] for _ in range(60))])
     act = sends(framed(content))
     judged(battery, [], [act])
-    process = psutil.Process(os.getpid())
-    before, largest = process.memory_info().rss, []
+    process = psutil.Process()
+    before = process.memory_info().rss
     for _ in range(5):
         judged(battery, [], [act] * 8)
-        largest.append(process.memory_info().rss)
-    assert max(largest) - before < 2 * MAX_MESSAGE
-    # What one round keeps for a while counts for nothing: the least after the last rounds, the most after the first.
-    assert min(largest[-2:]) - max(largest[:2]) < MAX_MESSAGE / 2, "and it does not add up"
+        # After up to 40 such messages: the allocator keeps some of one or two, in whichever round.
+        assert process.memory_info().rss - before < 2 * MAX_MESSAGE
 
 
 @settings(fuzz, max_examples=200)
