@@ -367,3 +367,39 @@ class _Averaged(torch.nn.Module):
 def module_to_average(width: int, frozen: bool = False, training: bool = True) -> torch.nn.Module:
     """A module of parameters (one of them always frozen), floating and integer buffers; all frozen if asked."""
     return _Averaged(width, frozen).train(training)
+
+
+# ---- lab 10
+
+
+class _LabelNet(torch.nn.Module):
+    """net(x, k, y) = scale[y, k] x + shift[y, k], times 1 + per_call n in the n-th call; it notes each batch's size."""
+
+    def __init__(self, scale: torch.Tensor, shift: torch.Tensor, per_call: float, strict: bool) -> None:
+        super().__init__()
+        self.scale, self.shift = (torch.nn.Parameter(table.detach().clone()) for table in (scale, shift))
+        self.per_call, self.strict = per_call, strict
+        self.seen: list[int] = []
+
+    def forward(self, x: torch.Tensor, k: int | torch.Tensor, y: int | torch.Tensor) -> torch.Tensor:
+        k, y = self._rows("k", k, x), self._rows("y", y, x)
+        factor = 1 + self.per_call * len(self.seen)
+        self.seen.append(len(x))
+        return factor * (_column(self.scale[y, k], x) * x + _column(self.shift[y, k], x))
+
+    def _rows(self, name: str, value: int | torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        given = torch.as_tensor(value)
+        if given.shape != x.shape[:1] if self.strict else given.shape not in ((), x.shape[:1]):
+            raise TypeError(f"the network is given {name} of shape {tuple(given.shape)} with {len(x)} samples x")
+        if self.strict and given.dtype != torch.int64:
+            raise TypeError(f"the network needs {name} in int64, not in {given.dtype}")
+        return given.long().expand(len(x))
+
+
+def label_net(scale: torch.Tensor, shift: torch.Tensor, per_call: float = 0.0, strict: bool = False) -> torch.nn.Module:
+    """The network scale[y, k] x + shift[y, k] of x (B, ...), levels k and labels y; its parameters are (labels, T+1).
+
+    strict: k and y have to be (B,) int64, as embeddings need them. Its attribute `seen` lists the sizes of the batches
+    that it was called with.
+    """
+    return _LabelNet(scale, shift, per_call, strict)
