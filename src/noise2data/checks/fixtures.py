@@ -403,3 +403,18 @@ def label_net(scale: torch.Tensor, shift: torch.Tensor, per_call: float = 0.0, s
     that it was called with.
     """
     return _LabelNet(scale, shift, per_call, strict)
+
+
+# ---- lab 09
+
+
+def strict_velocity_net(v: torch.Tensor, c: float) -> Net:
+    """net(x, t) = (1 + c t) v, where t has to be (B,) in x's dtype, as a network needs it; v is (d,)."""
+
+    def net(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if not isinstance(t, torch.Tensor) or t.shape != x.shape[:1] or t.dtype != x.dtype:
+            given = f"a {t.dtype} tensor of shape {tuple(t.shape)}" if isinstance(t, torch.Tensor) else type(t).__name__
+            raise TypeError(f"the network needs t in x's dtype and of shape (B,), here {(len(x),)}, not {given}")
+        return ((1 + c * _column(t, x)) * v.to(x)).expand(x.shape).clone()
+
+    return net
