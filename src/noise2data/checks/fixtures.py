@@ -418,3 +418,67 @@ def strict_velocity_net(v: torch.Tensor, c: float) -> Net:
         return ((1 + c * _column(t, x)) * v.to(x)).expand(x.shape).clone()
 
     return net
+
+
+# ---- lab 08: raw networks net(x, c), denoisers denoise(x, sigma)
+
+
+class _ConditionedNet(torch.nn.Module):
+    """net(x, c) = (a + w c) x + b, with three numbers for parameters."""
+
+    def __init__(self, a: float, b: float, w: float, strict: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.w = (torch.nn.Parameter(torch.tensor(float(value)).double()) for value in (a, b, w))
+        self.strict = strict
+
+    def forward(self, x: torch.Tensor, c: Time) -> torch.Tensor:
+        if self.strict and not (isinstance(c, torch.Tensor) and c.shape == x.shape[:1]):
+            given = f"a tensor of shape {tuple(c.shape)}" if isinstance(c, torch.Tensor) else type(c).__name__
+            raise TypeError(f"the network needs c_noise as a tensor of shape (B,), here {(len(x),)}, not {given}")
+        return (self.a.to(x) + self.w.to(x) * _column(c, x)) * x + self.b.to(x)
+
+
+def conditioned_net(a: float, b: float = 0.0, w: float = 0.0, strict: bool = False) -> torch.nn.Module:
+    """The network (a + w c) x + b with parameters a, b and w; a strict one takes c of shape (B,) only."""
+    return _ConditionedNet(a, b, w, strict)
+
+
+def shrinking_denoiser(mean: float | torch.Tensor, var: float) -> Field:
+    """The function (x, sigma) -> mean + (x - mean) var / (var + sigma**2)."""
+
+    def denoise(x: torch.Tensor, sigma: Time) -> torch.Tensor:
+        centre = torch.as_tensor(mean, dtype=x.dtype, device=x.device)
+        return centre + (x - centre) * (var / (var + _column(sigma, x) ** 2))
+
+    return denoise
+
+
+def two_sided_denoiser(a: float) -> Field:
+    """The function (x, sigma) -> a tanh(a x / sigma**2), elementwise, for sigma > 0."""
+
+    def denoise(x: torch.Tensor, sigma: Time) -> torch.Tensor:
+        return a * torch.tanh(a * x / _column(sigma, x) ** 2)
+
+    return denoise
+
+
+def log_level_denoiser(p: torch.Tensor, q: torch.Tensor) -> Field:
+    """The function (x, sigma) -> p + q log(sigma), for every x; p and q broadcast against one sample."""
+
+    def denoise(x: torch.Tensor, sigma: Time) -> torch.Tensor:
+        return (p.to(x) + q.to(x) * _column(sigma, x).log()).expand(x.shape).clone()
+
+    return denoise
+
+
+def numbered_denoiser(values: torch.Tensor) -> Field:
+    """values[n] everywhere in the n-th call, n = 0, 1, ..., whatever x and sigma are; values is (N,)."""
+    calls = 0
+
+    def denoise(x: torch.Tensor, sigma: Time) -> torch.Tensor:
+        nonlocal calls
+        value = values[min(calls, len(values) - 1)]
+        calls += 1
+        return torch.full_like(x, value.item())
+
+    return denoise
