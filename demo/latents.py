@@ -21,7 +21,7 @@ from noise2data.plots import show_images, style
 from noise2data.samplers import dpmpp_2m, karras, sample, start
 from noise2data.shapes import ATTRIBUTES, COLOURS, SHAPES, prompt_accuracy
 
-WEIGHT, STEPS = 3.0, 20
+WEIGHT, STEPS = 2.5, 20
 ALT = f"A grid of small pictures, each of one shape: {', '.join(SHAPES)} across, {', '.join(COLOURS)} down."
 
 

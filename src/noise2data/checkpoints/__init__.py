@@ -8,7 +8,7 @@ how they were trained in `make`, which makes them all anew. Each has a model car
     digits_eps_class     the same with labels: y = 0..9, and NO_DIGIT for none
     digits_edm           denoiser, preconditioned as in EDM, on EDM's path; labels as above
     digits_velocity      denoiser, predicts the velocity on the straight path; labels as above
-    shapes_autoencoder   images (B, 3, 32, 32) <-> latents (B, 4, 8, 8)
+    shapes_autoencoder   images (B, 3, 64, 64) <-> latents (B, 4, 8, 8)
     shapes_latent        denoiser of latents times `latent_scale`, predicts eps on the path of DDPM;
                          labels y = shape_label(attributes), and NO_SHAPE for none
 """
@@ -60,7 +60,7 @@ def _digits_velocity() -> nn.Module:
 
 
 def _shapes_autoencoder() -> nn.Module:
-    return Autoencoder(3, 32, 4, 4, size=32)
+    return Autoencoder(3, 24, 4, 8, size=64)
 
 
 def _shapes_latent() -> nn.Module:

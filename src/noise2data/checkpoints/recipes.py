@@ -26,7 +26,7 @@ from noise2data.training import Loss, split
 
 T_MIN = 1e-3  # training starts here: at t = 0 there is no noise to learn
 BETA = 0.02  # of the autoencoder: a decoder with standard deviation sqrt(BETA / 2) = 0.1
-SIZE, PICTURES, HELD_OUT_PICTURES = 32, 8192, 512  # of shapes: their side, and how many to train on and to test on
+SIZE, PICTURES, HELD_OUT_PICTURES = 64, 8192, 512  # of shapes: their side, and how many to train on and to test on
 SAMPLES = 1000  # that are measured
 
 
