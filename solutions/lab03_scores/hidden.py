@@ -6,16 +6,21 @@ import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
 from noise2data.checks.arguments import integer, normal, number, on_batch_axis, uniform
-from noise2data.checks.expectations import expect_gradient, expect_rows, expect_untouched, with_rows
+from noise2data.checks.expectations import (
+    expect_gradient,
+    expect_loss,
+    expect_near,
+    expect_parameter_gradient,
+    expect_rows,
+    expect_scalar,
+    expect_untouched,
+    with_rows,
+)
 from noise2data.checks.hints import advice, differs_little, is_right
 from noise2data.checks.lab03_scores import (
     ROWS,
     Mixture,
     columns,
-    expect_loss,
-    expect_near,
-    expect_parameter_gradient,
-    expect_scalar,
     explained_errors,
     gaussian_posterior_mean,
     level,

@@ -10,17 +10,25 @@ import torch
 from labcheck import Battery, expect, expect_close, expect_type
 from noise2data import odes
 from noise2data.checks.arguments import integer, normal, number, on_batch_axis, uniform
-from noise2data.checks.expectations import expect_gradient, expect_untouched, with_rows
+from noise2data.checks.expectations import (
+    expect_gradient,
+    expect_loss,
+    expect_near,
+    expect_parameter_gradient,
+    expect_scalar,
+    expect_untouched,
+    with_rows,
+)
 from noise2data.checks.hints import advice, is_right
-from noise2data.checks.lab03_scores import expect_loss, expect_near, expect_parameter_gradient, expect_scalar
 from noise2data.checks.lab09_flow_matching import (
     COLUMN,
     ONE,
     cost,
     drawn_times,
     expect_logit_normal,
+    expect_n_calls,
     expect_order,
-    expect_rows,
+    expect_times,
     flipped,
     line,
     pair,
@@ -40,7 +48,7 @@ def expect_rows_of_all_shapes(answer, rng, name, values, low=0.0):
         t = uniform(rng, low, 1.0, shape[0])
         a, b, want = values(line(rng, t, *shape), on_batch_axis(t, torch.zeros(shape)))
         what = f"the result for samples of shape {shape} and (B,) times"
-        expect_rows(getattr(answer, name), a, b, t, want, what=what)
+        expect_times(getattr(answer, name), a, b, t, want, what=what)
     t = uniform(rng, low, 1.0)
     a, b, want = values(line(rng, t, 5, 3), t)
     expect_near(getattr(answer, name)(a, b, t), want, what="the result for a 0-d t")
@@ -370,15 +378,7 @@ def works_on_tensors_that_need_gradients(answer, rng):
 @lab.check("reflow_pairs")
 def asks_n_times_for_each_noise(answer, rng):
     """The network is called n_steps times, with t as a (B,) tensor in eps's dtype."""
-    a, per_call, eps, n = number(rng, 0.5, 1.5), number(rng, 0.2, 0.4), normal(rng, 4, 2), integer(rng, 3, 7)
-    net = answer.fixture("table_net", table=torch.tensor([a, a], dtype=torch.float64), per_call=per_call)
-    x0 = pair(answer.reflow_pairs(net, eps, n))[0]
-    calls = answer.calls(net)
-    expect(calls == n, f"the network is called {calls} times; expected n_steps = {n}")
-    expect_near(x0, eps - a * (1 + per_call * (n - 1) / 2), what="x0_hat")
-    net = answer.fixture("strict_velocity_net", v=normal(rng, 2), c=0.5)
-    answer.reflow_pairs(net, eps, n)
-    answer.reflow_pairs(net, eps.float(), n)
+    expect_n_calls(answer, rng, lambda net, eps, n: pair(answer.reflow_pairs(net, eps, n))[0])
 
 
 @lab.check("reflow_pairs")

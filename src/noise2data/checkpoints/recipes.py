@@ -1,6 +1,6 @@
 """How each model of `noise2data.checkpoints` is made: its data, its loss, its number of steps, and what is measured.
 
-The numbers of steps are such that each takes a few minutes on two processor cores.
+Their numbers of steps ask for minutes of a processor core; the cards say how many seconds it was.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -63,6 +64,11 @@ def distinct_levels(rng: torch.Generator, T: int, n: int, first: int = 1) -> tor
 def on_batch_axis(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """(B,) values as (B, 1, ..., 1), to stand beside x."""
     return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def signs(d: int) -> torch.Tensor:
+    """All vectors of d signs, (2^d, d) float64: their mean is 0 and their covariance the identity, exactly."""
+    return torch.tensor(list(itertools.product([-1.0, 1.0], repeat=d)), dtype=torch.float64)
 
 
 def seeded(rng: torch.Generator) -> torch.Generator:

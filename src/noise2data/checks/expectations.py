@@ -1,8 +1,9 @@
-"""What several labs expect: rows that belong to their levels, arguments left alone, gradients that arrive."""
+"""What several labs expect: rows that belong to their levels, losses, arguments left alone, gradients that arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from labcheck import expect, expect_close, expect_type
 from labcheck.answer import AnswerError, Observation
 from labcheck.expect import CheckFailed
-from noise2data.checks.hints import CAST_LAST, advice, differs_little, is_right
+from noise2data.checks.hints import ROUNDED, advice, differs_little, is_right
 
 
 def with_rows(call: Callable[..., Any], *args: Any) -> Any:
@@ -33,6 +34,8 @@ def expect_rows(
     hint: str,
     ends: Mapping[int, str] | None = None,
     what: str = "the result",
+    rtol: float = 1e-7,
+    atol: float | None = None,
 ) -> None:
     """Fail unless call(*args) is the wanted value, row i of it belonging to entry i of args[at], steps or times (B,).
 
@@ -42,7 +45,7 @@ def expect_rows(
     levels = args[at]
     got = with_rows(call, *args)
     try:
-        expect_close(got, want, rtol=1e-7, dtype=False, what=what)
+        expect_close(got, want, rtol=rtol, atol=atol, dtype=False, what=what)
     except CheckFailed:
         pass
     else:
@@ -53,7 +56,7 @@ def expect_rows(
         wrong = [i for i in range(len(levels)) if not (_same_shape(got, want) and differs_little(got[i], want[i]))]
     values = {levels[i].item() for i in wrong}
     if not wrong:
-        hint = CAST_LAST
+        hint = ROUNDED
     elif ends and len(values) == 1 and values <= set(ends):
         hint = ends[values.pop()]
     else:
@@ -62,7 +65,7 @@ def expect_rows(
             return is_right(lambda: call(*args[:at], levels[i].item(), *args[at + 1 :])[i], want[i])
 
         hint = advice(hint, all(map(is_right_as_number, wrong)))
-    expect_close(got, want, rtol=1e-7, dtype=False, what=what, hint=hint)
+    expect_close(got, want, rtol=rtol, atol=atol, dtype=False, what=what, hint=hint)
 
 
 def _same_shape(got: Any, want: torch.Tensor) -> bool:
@@ -102,6 +105,29 @@ def expect_gradient(
         )
     what = f"the gradient with respect to {name}"
     expect_close(got[part], want[part], rtol=1e-4, atol=1e-6, dtype=False, what=what, hint=hint)
+
+
+def expect_near(got: Any, want: torch.Tensor, *, hint: str = "", what: str = "the result") -> None:
+    """Fail unless a value is the wanted one to five digits: a level that went through float32 is right."""
+    expect_close(got, want, rtol=1e-5, atol=1e-5, dtype=False, what=what, hint=hint)
+
+
+def expect_scalar(got: Any, what: str = "the loss") -> None:
+    """Fail unless a value is a 0-d tensor."""
+    expect_type(got, torch.Tensor, what)
+    expect(got.ndim == 0, f"{what} has shape {tuple(got.shape)}; expected one number for the whole batch, a 0-d tensor")
+
+
+def expect_loss(got: Any, want: torch.Tensor, hint: str = "", what: str = "the loss") -> None:
+    """Fail unless a value is a 0-d tensor, and the wanted one to five digits."""
+    expect_scalar(got, what)
+    expect_near(got, want, hint=hint, what=what)
+
+
+def expect_parameter_gradient(seen: Observation, name: str, want: torch.Tensor, hint: str = "") -> None:
+    """Fail unless the gradient with respect to a parameter of the network is there and is the wanted one."""
+    grads = replace(seen, grads=[seen.parameter_grads.get(name)])
+    expect_gradient(grads, 0, want, f"the network's parameter {name}", hint=hint)
 
 
 def two(value: Any, names: str) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 EARLIER = "if an earlier check fails too, mend that one first"
+ROUNDED = "something is rounded on the way: compute the factors in the dtype that they come in, and cast them last"
 CAST_LAST = "compute the coefficients in abar's dtype, then cast them to x's"
 
 

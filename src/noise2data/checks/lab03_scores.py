@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,8 +17,15 @@ import torch
 from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer, AnswerError, Observation
 from labcheck.checks import CheckFunction
-from noise2data.checks.arguments import integer, normal, number, uniform
-from noise2data.checks.expectations import expect_gradient, expect_rows, with_rows
+from noise2data.checks.arguments import integer, normal, number, signs, uniform
+from noise2data.checks.expectations import (
+    expect_loss,
+    expect_near,
+    expect_parameter_gradient,
+    expect_rows,
+    expect_scalar,
+    with_rows,
+)
 from noise2data.checks.hints import EARLIER, advice, differs_little, is_right, recognise
 
 lab = Battery(
@@ -48,11 +53,6 @@ def level(rng: torch.Generator, *shape: int) -> tuple[torch.Tensor, torch.Tensor
 def columns(*levels: Level) -> tuple[torch.Tensor, ...]:
     """Numbers and (B,) tensors as (1 or B, 1), in float64."""
     return tuple(torch.as_tensor(value, dtype=torch.float64).reshape(-1, 1) for value in levels)
-
-
-def signs(d: int) -> torch.Tensor:
-    """All vectors of d signs, (2^d, d) float64: their mean is 0 and their covariance the identity, exactly."""
-    return torch.tensor(list(itertools.product([-1.0, 1.0], repeat=d)), dtype=torch.float64)
 
 
 class Mixture:
@@ -87,29 +87,6 @@ class Mixture:
             updates.append((mean / self.std**2 + a * x / s**2) / (1 / self.std**2 + a**2 / s**2))
         shares = torch.stack(logs) - torch.logsumexp(torch.stack(logs), 0)
         return (shares.exp()[:, :, None] * torch.stack(updates)).sum(0)
-
-
-def expect_near(got: Any, want: torch.Tensor, *, hint: str = "", what: str = "the result") -> None:
-    """Fail unless a value is the wanted one to five digits: a level that went through float32 is right."""
-    expect_close(got, want, rtol=1e-5, atol=1e-5, dtype=False, what=what, hint=hint)
-
-
-def expect_scalar(got: Any, what: str = "the loss") -> None:
-    """Fail unless a value is a 0-d tensor."""
-    expect_type(got, torch.Tensor, what)
-    expect(got.ndim == 0, f"{what} has shape {tuple(got.shape)}; expected one number for the whole batch, a 0-d tensor")
-
-
-def expect_loss(got: Any, want: torch.Tensor, hint: str = "", what: str = "the loss") -> None:
-    """Fail unless a value is a 0-d tensor, and the wanted one to five digits."""
-    expect_scalar(got, what)
-    expect_near(got, want, hint=hint, what=what)
-
-
-def expect_parameter_gradient(seen: Observation, name: str, want: torch.Tensor, hint: str = "") -> None:
-    """Fail unless the gradient with respect to a parameter of the network is there and is the wanted one."""
-    grads = replace(seen, grads=[seen.parameter_grads.get(name)])
-    expect_gradient(grads, 0, want, f"the network's parameter {name}", hint=hint)
 
 
 def expect_no_slope(seen: Observation, hint: str) -> None:

@@ -19,6 +19,7 @@ from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer
 from labcheck.inside.wire import Handle
 from noise2data.checks.arguments import integer, normal, number, on_batch_axis, uniform
+from noise2data.checks.expectations import expect_near, expect_parameter_gradient, expect_scalar
 from noise2data.checks.hints import EARLIER, advice, differs_little, is_right, recognise
 
 lab = Battery(
@@ -275,14 +276,11 @@ def trains_the_network(answer: Answer, rng: Generator) -> None:
     x0, eps, sigma, d = normal(rng, 6, 3), normal(rng, 6, 3), uniform(rng, 0.2, 4.0, 6), number(rng, 0.4, 2.0)
     net, one = answer.fixture("conditioned_net", **NET), torch.ones((), dtype=torch.float64)
     seen = answer.gradient("edm_loss", net, x0, sigma, eps, d, wrt=[], cotangent=one, parameters=net)
-    expect_type(seen.value, Tensor)
-    expect(seen.value.ndim == 0, f"the loss has shape {tuple(seen.value.shape)}; expected a 0-d tensor")
+    expect_scalar(seen.value)
     leaves = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in NET.items()}
     slopes = torch.autograd.grad(exact_loss(sigma, d, x0, eps, **leaves), list(leaves.values()))
     for name, want in zip(NET, slopes, strict=True):
-        got = seen.parameter_grads.get(name)
-        expect(got is not None, f"no gradient reaches the network's parameter {name}: is the loss detached?")
-        expect_close(got, want, rtol=1e-5, dtype=False, what=f"the gradient by the parameter {name}")
+        expect_parameter_gradient(seen, name, want)
 
 
 # ---- what both samplers are asked
@@ -316,7 +314,7 @@ def expect_end(
     """Fail unless a run of a sampler ends where it should."""
     got, n = call(denoise, x, sigmas), len(sigmas) - 1
     what, hint = f"the end of {n} step{'s' * (n > 1)} to {sigmas[-1]:.2g}", recognise(got, dict(wrong or {}), hint)
-    expect_close(got, want, rtol=1e-5, atol=1e-5, dtype=False, what=what, hint=hint)
+    expect_near(got, want, what=what, hint=hint)
 
 
 def expect_calls(answer: Answer, rng: Generator, name: str, run: Callable[..., Tensor], due: str, *counts: int) -> None:

@@ -16,10 +16,17 @@ import torch
 from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer
 from labcheck.inside.wire import Handle
-from noise2data.checks.arguments import integer, normal, number, on_batch_axis, uniform
-from noise2data.checks.expectations import two, with_rows
+from noise2data.checks.arguments import integer, normal, number, on_batch_axis, signs, uniform
+from noise2data.checks.expectations import (
+    expect_loss,
+    expect_near,
+    expect_parameter_gradient,
+    expect_rows,
+    expect_scalar,
+    two,
+    with_rows,
+)
 from noise2data.checks.hints import advice, differs_little, is_right, recognise
-from noise2data.checks.lab03_scores import expect_loss, expect_near, expect_parameter_gradient, expect_scalar, signs
 from noise2data.checks.statistics import expect_gaussian, expect_standard
 
 lab = Battery(
@@ -48,16 +55,17 @@ def line(rng: torch.Generator, t: float | torch.Tensor, *shape: int) -> Line:
     return xt - time * v, xt + (1 - time) * v, xt, v
 
 
-def expect_rows(call: Any, a: torch.Tensor, b: torch.Tensor, t: torch.Tensor, want: torch.Tensor, **what: str) -> None:
-    """Fail unless call(a, b, t) is the wanted value, row i of it at its time t[i]."""
-    got = with_rows(call, a, b, t)
-    first = is_right(lambda: call(a[:1], b[:1], t[0].item()), want[:1])
-    expect_near(got, want, hint=advice("row i belongs to t[i]: " + COLUMN, first), **what)
+def expect_times(
+    call: Any, a: torch.Tensor, b: torch.Tensor, t: torch.Tensor, want: torch.Tensor, what: str = "the result"
+) -> None:
+    """Fail unless call(a, b, t) is the wanted value to five digits, row i of it at its time t[i]."""
+    hint = "row i belongs to t[i]: " + COLUMN
+    expect_rows(call, (a, b, t), 2, want, hint=hint, what=what, rtol=1e-5, atol=1e-5)
 
 
-def expect_rows_and_dtype(call: Any, a: torch.Tensor, b: torch.Tensor, t: torch.Tensor, want: torch.Tensor) -> None:
+def expect_times_and_dtype(call: Any, a: torch.Tensor, b: torch.Tensor, t: torch.Tensor, want: torch.Tensor) -> None:
     """The same, and float32 in has to be float32 out."""
-    expect_rows(call, a, b, t, want)
+    expect_times(call, a, b, t, want)
     got = with_rows(call, a.float(), b.float(), t)
     expect_close(got, want.float(), rtol=1e-4, atol=1e-4, hint=advice(CAST, differs_little(got, want)))
 
@@ -110,7 +118,7 @@ def takes_a_time_per_sample(answer: Answer, rng: torch.Generator) -> None:
     """Row i is on its line at its own time t[i], of shape (B,); float32 in, float32 out, also where t is float64."""
     t = uniform(rng, 0.0, 1.0, 6)
     x0, eps, xt, _ = line(rng, t, 6, 2)
-    expect_rows_and_dtype(answer.linear_path, x0, eps, t, xt)
+    expect_times_and_dtype(answer.linear_path, x0, eps, t, xt)
 
 
 # ---- velocity_target
@@ -274,19 +282,25 @@ def steps_from_where_it_is(answer: Answer, rng: torch.Generator) -> None:
     expect_near(got, want, what=f"the end of {n} steps", hint=hint)
 
 
-@lab.check("euler_flow_sample")
-def asks_n_times(answer: Answer, rng: torch.Generator) -> None:
-    """The network is called exactly n_steps times, with t as a (B,) tensor in x1's dtype."""
+def expect_n_calls(answer: Answer, rng: torch.Generator, run: Any) -> None:
+    """Fail unless run(net, x1, n), the end of n Euler steps, asks the network once a step, with what it needs."""
     a, per_call, x1, n = number(rng, 0.5, 1.5), number(rng, 0.2, 0.4), normal(rng, 4, 2), integer(rng, 3, 7)
     net = answer.fixture("table_net", table=torch.tensor([a, a], dtype=torch.float64), per_call=per_call)
-    got = answer.euler_flow_sample(net, x1, n)
+    got = run(net, x1, n)
     calls = answer.calls(net)
     expect(calls == n, f"the network is called {calls} times; expected n_steps = {n}")
     # The i-th call says a (1 + i per_call).
-    expect_near(got, x1 - a * (1 + per_call * (n - 1) / 2), hint="each call counts once, by 1/n")
+    want = x1 - a * (1 + per_call * (n - 1) / 2)
+    expect_near(got, want, what=f"the end of {n} steps", hint="each call counts once, by 1/n")
     net = answer.fixture("strict_velocity_net", v=normal(rng, 2), c=0.5)
-    answer.euler_flow_sample(net, x1, n)
-    answer.euler_flow_sample(net, x1.float(), n)
+    run(net, x1, n)
+    run(net, x1.float(), n)
+
+
+@lab.check("euler_flow_sample")
+def asks_n_times(answer: Answer, rng: torch.Generator) -> None:
+    """The network is called exactly n_steps times, with t as a (B,) tensor in x1's dtype."""
+    expect_n_calls(answer, rng, answer.euler_flow_sample)
 
 
 # ---- velocity_to_x0
@@ -324,7 +338,7 @@ def keeps_rows_and_dtype(answer: Answer, rng: torch.Generator) -> None:
     """With t of shape (B,), row i has its own time; float32 in, float32 out, also where t is float64."""
     t = uniform(rng, 0.0, 1.0, 6)
     x0, _, xt, v = line(rng, t, 6, 2)
-    expect_rows_and_dtype(answer.velocity_to_x0, v, xt, t, x0)
+    expect_times_and_dtype(answer.velocity_to_x0, v, xt, t, x0)
 
 
 # ---- velocity_to_score
@@ -386,7 +400,7 @@ def keeps_each_row_and_the_dtype(answer: Answer, rng: torch.Generator) -> None:
     """With t of shape (B,), row i has its own time; float32 in, float32 out, also where t is float64."""
     t = uniform(rng, 0.1, 1.0, 6)
     _, eps, xt, v = line(rng, t, 6, 2)
-    expect_rows_and_dtype(answer.velocity_to_score, v, xt, t, -eps / t[:, None])
+    expect_times_and_dtype(answer.velocity_to_score, v, xt, t, -eps / t[:, None])
 
 
 # ---- flip_time
