@@ -42,7 +42,12 @@ def progressive_target(
     if seen((t <= s) | (s <= u)):
         raise ValueError(f"t, s, u are {t.tolist()}, {s.tolist()}, {u.tolist()}; expected t > s > u")
     x_s = line(path, x, teacher(x, t), t, s)
-    x_u = line(path, x_s, teacher(x_s, s), s, u)
+    return one_line(path, x, line(path, x_s, teacher(x_s, s), s, u), t, u)
+
+
+def one_line(path: Path, x: torch.Tensor, x_u: torch.Tensor, t: Time, u: Time) -> torch.Tensor:
+    """The x0_hat with which one DDIM step from x at time t ends in x_u at time u < t. Like x."""
+    t, u = wide(t), wide(u)
     ratio = path.sigma(u) / path.sigma(t)
     return (x_u - per_sample(ratio, x) * x) / per_sample(path.alpha(u) - ratio * path.alpha(t), x)
 

@@ -8,6 +8,10 @@ how they were trained in `make`, which makes them all anew. Each has a model car
     digits_eps_class     the same with labels: y = 0..9, and NO_DIGIT for none
     digits_edm           denoiser, preconditioned as in EDM, on EDM's path; labels as above
     digits_velocity      denoiser, predicts the velocity on the straight path; labels as above
+    digits_four_steps    denoiser, a student of digits_velocity that takes four equal steps from noise to data
+    digits_two_steps     the same for two steps, a student of digits_four_steps
+    digits_one_step      the same for one, a student of digits_two_steps
+    digits_consistency   denoiser, a consistency model on the path VE(0.01, 20), a student of digits_edm
     shapes_autoencoder   images (B, 3, 64, 64) <-> latents (B, 4, 8, 8)
     shapes_latent        denoiser of latents times `latent_scale`, predicts eps on the path of DDPM;
                          labels y = shape_label(attributes), and NO_SHAPE for none
@@ -22,7 +26,7 @@ from noise2data.denoiser import Denoiser
 from noise2data.metrics import Judge
 from noise2data.networks.autoencoder import Autoencoder
 from noise2data.networks.unet import UNet
-from noise2data.paths import EDM, Linear, VPLinear
+from noise2data.paths import EDM, VE, Linear, VPLinear
 from noise2data.shapes import COLOURS, SHAPES
 
 NO_DIGIT = 10
@@ -59,6 +63,15 @@ def _digits_velocity() -> nn.Module:
     return Denoiser(UNet(1, 48, (1, 2), NO_DIGIT + 1), Linear(), "velocity")
 
 
+def _digits_in_steps() -> nn.Module:
+    return Denoiser(UNet(1, 24, (1, 2), NO_DIGIT + 1), Linear(), "velocity")
+
+
+def _digits_consistency() -> nn.Module:
+    net = UNet(1, 24, (1, 2), NO_DIGIT + 1, time_scale=4.0)
+    return Denoiser(net, VE(0.01, 20.0), "consistency", sigma_data=DIGITS_STD)
+
+
 def _shapes_autoencoder() -> nn.Module:
     return Autoencoder(3, 24, 4, 8, size=64)
 
@@ -75,6 +88,10 @@ _NETWORKS = {
     "digits_eps_class": _digits_eps_class,
     "digits_edm": _digits_edm,
     "digits_velocity": _digits_velocity,
+    "digits_four_steps": _digits_in_steps,
+    "digits_two_steps": _digits_in_steps,
+    "digits_one_step": _digits_in_steps,
+    "digits_consistency": _digits_consistency,
     "shapes_autoencoder": _shapes_autoencoder,
     "shapes_latent": _shapes_latent,
 }

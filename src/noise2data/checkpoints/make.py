@@ -40,11 +40,13 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
         model = untrained(name)
     recipe = RECIPES[name]
     train, held_out = recipe.data(model, folder)
+    if recipe.begins_as is not None:
+        model.load_state_dict(load(recipe.begins_as, folder).state_dict())
     state, steps = work / f"{name}.pt", max(1, round(share * recipe.steps))
     if recipe.train is None:
         result = fit(
             model,
-            recipe.loss,
+            recipe.loss_of(folder),
             train,
             steps=steps,
             batch_size=recipe.batch_size,
@@ -65,8 +67,8 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
     save_file(weights, folder / f"{name}.safetensors")
     stored = load(name, folder)
     measures = {
-        "held-out loss": held_out_of(name, stored, held_out),
-        "held-out loss before rounding to half precision": held_out_of(name, trained, held_out),
+        "held-out loss": held_out_of(name, stored, held_out, folder),
+        "held-out loss before rounding to half precision": held_out_of(name, trained, held_out, folder),
         **recipe.measure(stored, folder),
     }
     spent = f"{steps} steps by {how}: {seconds:.0f} seconds, threads: {torch.get_num_threads()}"
@@ -76,9 +78,9 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
 
 
 @torch.no_grad()
-def held_out_of(name: str, model: nn.Module, held_out: Batch) -> float:
+def held_out_of(name: str, model: nn.Module, held_out: Batch, folder: Path) -> float:
     """The model's loss on its held-out rows, always with the same draws."""
-    return held_out_loss(model, RECIPES[name].loss, held_out, repeats=REPEATS)
+    return held_out_loss(model, RECIPES[name].loss_of(folder), held_out, repeats=REPEATS)
 
 
 def _card(name: str, model: nn.Module, spent: str, measures: Measures) -> str:

@@ -16,18 +16,28 @@ from torch.nn import functional as F
 from noise2data import data, metrics, shapes
 from noise2data.checkpoints import DIGITS_STD, NO_DIGIT, NO_SHAPE, load, shape_label
 from noise2data.denoiser import Denoiser
+from noise2data.distillation import consistency_distillation_loss, one_line, pseudo_huber
 from noise2data.guidance import drop_labels, guided, with_labels
 from noise2data.metrics import Judge
 from noise2data.networks.autoencoder import Autoencoder, encode, latent_scale, reparameterize, vae_loss
 from noise2data.networks.unet import UNet
-from noise2data.objectives import denoising_loss, edm_weight, flow_matching_loss, lognormal_times, stratified_times
-from noise2data.samplers import Denoise, dpmpp_2m, karras, sample, start
+from noise2data.objectives import (
+    denoising_loss,
+    edm_weight,
+    flow_matching_loss,
+    lognormal_times,
+    stratified_times,
+    velocity_weight,
+    weighted_loss,
+)
+from noise2data.samplers import Denoise, consistency, dpmpp_2m, karras, line, sample, start, uniform
 from noise2data.training import Loss, split
 
 T_MIN = 1e-3  # training starts here: at t = 0 there is no noise to learn
 BETA = 0.02  # of the autoencoder: a decoder with standard deviation sqrt(BETA / 2) = 0.1
 SIZE, PICTURES, HELD_OUT_PICTURES = 64, 8192, 512  # of shapes: their side, and how many to train on and to test on
 SAMPLES = 1000  # that are measured
+LEVELS = 18  # of noise, at neighbours of which a consistency model is compared with itself
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -107,6 +117,36 @@ def velocity_loss(denoiser: Denoiser, batch: Any, generator: torch.Generator) ->
     return flow_matching_loss(denoiser, x0, t, eps, drop_labels(y, 0.1, NO_DIGIT, generator))
 
 
+def steps_loss(n: int, parts: int, student: Denoiser, batch: Any, generator: torch.Generator, *, teacher: Any) -> Any:
+    """One of n equal steps of the student is to end where the teacher ends in so many parts of it."""
+    x0, y = batch
+    y = drop_labels(y, 0.1, NO_DIGIT, generator)
+    u = torch.randint(n, (len(x0),), generator=generator).double() / n
+    t = u + 1 / n
+    x = student.path.mix(x0, torch.randn(x0.shape, generator=generator), t)
+    with torch.no_grad():
+        end = x
+        for part in range(parts):
+            later, earlier = t - part / (n * parts), t - (part + 1) / (n * parts)
+            end = line(student.path, end, teacher(end, later, y), later, earlier)
+        target = one_line(student.path, x, end, t, u)
+    return weighted_loss(student, x, t, y, target, velocity_weight)
+
+
+def consistency_loss(student: Denoiser, batch: Any, generator: torch.Generator, *, teacher: Denoiser) -> torch.Tensor:
+    """At neighbours of 18 noise levels, on the teacher's trajectory, the student is to say the same."""
+    x0, y = batch
+    times = karras(student.path, LEVELS - 1, sigma_min=0.0).flip(0)
+    i = torch.randint(1, LEVELS, (len(x0),), generator=generator)
+    eps = torch.randn(x0.shape, generator=generator)
+    y = drop_labels(y, 0.1, NO_DIGIT, generator)
+    on_path = Denoiser(teacher.net, student.path, "edm", sigma_data=DIGITS_STD)
+    distance = partial(pseudo_huber, c=0.03)
+    return consistency_distillation_loss(
+        student, x0, times[i], eps, y, f_ema=student, teacher=on_path, s=times[i - 1], distance=distance
+    )
+
+
 def autoencoder_loss(model: Autoencoder, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """The bound for each number in the picture, so that gradients have the size that `fit` clips at."""
     mu, logvar = model.encode(x)
@@ -136,12 +176,17 @@ def draw(denoiser: Denoiser, denoise: Denoise, shape: Sequence[int]) -> torch.Te
 @torch.no_grad()
 def digits_measures(model: nn.Module, folder: Path) -> Measures:
     """Of samples: do they look like the label, are they distributed like digits, are they new?"""
-    denoiser, judge = cast(Denoiser, model), cast(Judge, load("digits_judge", folder))
-    (train, _), (held_out, _) = digits()
-    labels, measures = torch.arange(SAMPLES) % 10, {}
+    denoiser, labels = cast(Denoiser, model), torch.arange(SAMPLES) % 10
     labelled = cast(UNet, denoiser.net).embed_label is not None
-    x = draw(denoiser, with_labels(denoiser, labels) if labelled else denoiser, (SAMPLES, *train.shape[1:]))
-    if labelled:
+    x = draw(denoiser, with_labels(denoiser, labels) if labelled else denoiser, (SAMPLES, 1, 8, 8))
+    return judged(x, labels if labelled else None, folder)
+
+
+def judged(x: torch.Tensor, labels: torch.Tensor | None, folder: Path) -> Measures:
+    """What the judge says of digits x that were drawn with these labels, if with any."""
+    judge, measures = cast(Judge, load("digits_judge", folder)), {}
+    (train, _), (held_out, _) = digits()
+    if labels is not None:
         measures["judge's accuracy on samples"] = metrics.judge_accuracy(judge, x, labels)
     features, of_train, of_held_out = (judge.features(images) for images in (x, train, held_out))
     return {
@@ -150,6 +195,28 @@ def digits_measures(model: nn.Module, folder: Path) -> Measures:
         "Fréchet distance, training to held-out digits": metrics.frechet_of_features(of_train, of_held_out),
         "nearest-neighbour ratio": metrics.nearest_neighbour_ratio(x, train, held_out),
     }
+
+
+@torch.no_grad()
+def steps_measures(n: int, model: nn.Module, folder: Path) -> Measures:
+    """Of samples in n equal steps."""
+    denoiser, labels = cast(Denoiser, model), torch.arange(SAMPLES) % 10
+    x = start(denoiser.path, (SAMPLES, 1, 8, 8), generator=seeded(1))
+    return judged(sample(with_labels(denoiser, labels), denoiser.path, x, uniform(n)), labels, folder)
+
+
+@torch.no_grad()
+def consistency_measures(model: nn.Module, folder: Path) -> Measures:
+    """Of samples in one jump, and in two."""
+    denoiser, labels = cast(Denoiser, model), torch.arange(SAMPLES) % 10
+    measures: Measures = {}
+    for title, levels in (("one jump", [20.0]), ("two jumps", [20.0, 1.5])):
+        times = denoiser.path.inverse_log_snr(-2 * torch.tensor(levels, dtype=torch.float64).log())
+        x = start(denoiser.path, (SAMPLES, 1, 8, 8), generator=seeded(1))
+        x = sample(with_labels(denoiser, labels), denoiser.path, x, times, consistency, seeded(2))
+        found = judged(denoiser(x, times[-1], labels), labels, folder)
+        measures |= {f"{name}, {title}": value for name, value in found.items() if "training" not in name}
+    return measures
 
 
 @torch.no_grad()
@@ -186,18 +253,25 @@ def latent_measures(denoiser: nn.Module, folder: Path) -> Measures:
 class Recipe:
     """summary, source: sentences of the card. data(model, folder): the rows to train on, and those held out.
 
-    train(rows, generator, steps): the trained model, for one that `fit` does not train.
+    train(rows, generator, steps): the trained model, for one that `fit` does not train. teacher: the model that the
+    loss gets as `teacher`. begins_as: the model whose weights are the first ones.
     """
 
     summary: str
     source: str
     data: Callable[[nn.Module, Path], tuple[Any, Any]]
-    loss: Loss
+    loss: Callable[..., torch.Tensor]
     measure: Callable[[nn.Module, Path], Measures]
     steps: int
     batch_size: int = 64
     lr: float = 2e-3
     train: Callable[[Any, torch.Generator, int], nn.Module] | None = None
+    teacher: str | None = None
+    begins_as: str | None = None
+
+    def loss_of(self, folder: Path) -> Loss:
+        """The loss, with the teacher that lies in the folder."""
+        return self.loss if self.teacher is None else partial(self.loss, teacher=load(self.teacher, folder))
 
 
 _DIGITS = (
@@ -252,6 +326,48 @@ RECIPES = {
         velocity_loss,
         digits_measures,
         steps=5000,
+    ),
+    "digits_four_steps": Recipe(
+        "A denoiser of digits with labels that takes four equal steps from noise to data: a small U-Net that predicts "
+        "the velocity on the straight path, distilled from 16 steps of `digits_velocity`." + _LABELS,
+        _DIGITS,
+        lambda model, folder: digits(),
+        partial(steps_loss, 4, 4),
+        partial(steps_measures, 4),
+        steps=5000,
+        teacher="digits_velocity",
+    ),
+    "digits_two_steps": Recipe(
+        "The same for two steps, distilled from `digits_four_steps`, as which it begins." + _LABELS,
+        _DIGITS,
+        lambda model, folder: digits(),
+        partial(steps_loss, 2, 2),
+        partial(steps_measures, 2),
+        steps=2000,
+        lr=1e-3,
+        teacher="digits_four_steps",
+        begins_as="digits_four_steps",
+    ),
+    "digits_one_step": Recipe(
+        "The same for one step, distilled from `digits_two_steps`, as which it begins." + _LABELS,
+        _DIGITS,
+        lambda model, folder: digits(),
+        partial(steps_loss, 1, 2),
+        partial(steps_measures, 1),
+        steps=2000,
+        lr=1e-3,
+        teacher="digits_two_steps",
+        begins_as="digits_two_steps",
+    ),
+    "digits_consistency": Recipe(
+        "A consistency model of digits with labels: a small preconditioned U-Net on the path of EDM from noise level "
+        f"0.01 to 20, distilled from `digits_edm` at {LEVELS} levels." + _LABELS,
+        _DIGITS,
+        lambda model, folder: digits(),
+        consistency_loss,
+        consistency_measures,
+        steps=5000,
+        teacher="digits_edm",
     ),
     "shapes_autoencoder": Recipe(
         f"A variational autoencoder of pictures of shapes, with beta = {BETA}.",
