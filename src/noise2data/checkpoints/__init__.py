@@ -68,7 +68,7 @@ def _digits_in_steps() -> nn.Module:
 
 
 def _digits_consistency() -> nn.Module:
-    net = UNet(1, 24, (1, 2), NO_DIGIT + 1, time_scale=4.0)
+    net = UNet(1, 48, (1, 2), NO_DIGIT + 1, time_scale=4.0)
     return Denoiser(net, VE(0.01, 20.0), "consistency", sigma_data=DIGITS_STD)
 
 

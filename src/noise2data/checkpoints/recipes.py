@@ -360,14 +360,16 @@ RECIPES = {
         begins_as="digits_two_steps",
     ),
     "digits_consistency": Recipe(
-        "A consistency model of digits with labels: a small preconditioned U-Net on the path of EDM from noise level "
-        f"0.01 to 20, distilled from `digits_edm` at {LEVELS} levels." + _LABELS,
+        "A consistency model of digits with labels: a preconditioned U-Net on the path of EDM from noise level 0.01 to "
+        f"20, distilled at {LEVELS} levels from `digits_edm`, as which it begins." + _LABELS,
         _DIGITS,
         lambda model, folder: digits(),
         consistency_loss,
         consistency_measures,
-        steps=5000,
+        steps=2000,
+        lr=1e-3,
         teacher="digits_edm",
+        begins_as="digits_edm",
     ),
     "shapes_autoencoder": Recipe(
         f"A variational autoencoder of pictures of shapes, with beta = {BETA}.",
