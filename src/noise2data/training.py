@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from torch import nn
 from noise2data.processes import Processes, launched
 
 Batch = torch.Tensor | tuple[torch.Tensor, ...]
-Loss = Callable[[Any, Any, torch.Generator], torch.Tensor]
+Loss = Callable[..., torch.Tensor]  # (model, batch, generator), and ema=model where `fit` is told so
 
 
 # The average of the weights ---------------------------------------------------------------------------------
@@ -197,6 +198,7 @@ def fit(
     weight_decay: float = 0.0,
     clip: float | None = 1.0,
     ema_decay: float | Callable[[int], float] | None = None,
+    with_ema: bool = False,
     bf16: bool = False,
     validation: Batch | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -215,6 +217,7 @@ def fit(
     batch_size: rows of a step, on all processes together. lr, warmup, cosine: see `learning_rate`.
     clip: the norm to which longer gradients are cut, or None.
     ema_decay: d_k of equation (1) as a function of k, or a number for `constant_decay`; None is power_decay(0.1).
+    with_ema: call `loss(model, batch, generator, ema=average)`, for a loss whose target the averaged model says.
     bf16: compute in bfloat16 what autocast considers safe; the weights stay as they are.
     validation: rows like `data`'s, for `held_out_loss`.
     checkpoint: a file that is written every `every` steps and at the end, and from which training resumes if it is
@@ -241,6 +244,7 @@ def fit(
     processes.start_alike(model, generator)
     device = parameters[0].device
     ema = copy.deepcopy(model).eval()
+    loss = partial(loss, ema=ema) if with_ema else loss
     optimizer = torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=device.type in ("cpu", "cuda"))
     run = _Run(model, ema, optimizer, generator)
     if checkpoint is not None and Path(checkpoint).exists():

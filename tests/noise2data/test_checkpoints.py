@@ -177,4 +177,4 @@ def test_a_shipped_model_has_the_loss_that_its_card_states(name, monkeypatch):
 def test_shipped_files_are_small_and_have_cards():
     for suffix in ("safetensors", "md"):
         assert {file.stem for file in make.PACKAGE.glob(f"*.{suffix}")} == set(names())
-    assert sum(file.stat().st_size for file in make.PACKAGE.glob("*.safetensors")) <= 14e6
+    assert sum(file.stat().st_size for file in make.PACKAGE.glob("*.safetensors")) <= 15e6

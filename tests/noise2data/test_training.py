@@ -261,6 +261,21 @@ def test_fit_without_an_average_or_clipping():
     assert decays == [1, 2, 3]
 
 
+def test_a_loss_that_asks_for_the_average_gets_the_one_before_its_step():
+    model, seen = Net(), []
+
+    def loss(model, x, generator, ema):
+        seen.append(copy.deepcopy(ema))
+        return denoising(model, x, generator)
+
+    average = copy.deepcopy(model)
+    result = fit(model, loss, points(), steps=3, batch_size=8, ema_decay=lambda k: 0.5, with_ema=True, progress=False)
+    assert len(seen) == 3 and equal(seen[0], average) and not torch.equal(seen[1].lift.weight, seen[2].lift.weight)
+    assert not torch.equal(result.ema.lift.weight, seen[2].lift.weight)
+    checked = fit(model, loss, points(), steps=1, batch_size=8, with_ema=True, validation=points(), progress=False)
+    assert torch.equal(seen[-1].lift.weight, checked.ema.lift.weight) and math.isfinite(checked.held_out)
+
+
 def test_the_global_generator_drives_what_is_given_none():
     model, results, state = Net(), [], torch.get_rng_state()
     quick(model)

@@ -12,6 +12,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,6 +53,8 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
             batch_size=recipe.batch_size,
             lr=recipe.lr,
             cosine=True,
+            ema_decay=recipe.target_decay,
+            with_ema=recipe.target_decay is not None,
             checkpoint=state,
             generator=seeded(0),
             progress=progress,
@@ -80,7 +83,10 @@ def make(name: str, folder: Path, work: Path, share: float = 1.0, progress: bool
 @torch.no_grad()
 def held_out_of(name: str, model: nn.Module, held_out: Batch, folder: Path) -> float:
     """The model's loss on its held-out rows, always with the same draws."""
-    return held_out_loss(model, RECIPES[name].loss_of(folder), held_out, repeats=REPEATS)
+    loss = RECIPES[name].loss_of(folder)
+    if RECIPES[name].target_decay is not None:
+        loss = partial(loss, ema=model)  # which is an average itself
+    return held_out_loss(model, loss, held_out, repeats=REPEATS)
 
 
 def _card(name: str, model: nn.Module, spent: str, measures: Measures) -> str:

@@ -133,8 +133,10 @@ def steps_loss(n: int, parts: int, student: Denoiser, batch: Any, generator: tor
     return weighted_loss(student, x, t, y, target, velocity_weight)
 
 
-def consistency_loss(student: Denoiser, batch: Any, generator: torch.Generator, *, teacher: Denoiser) -> torch.Tensor:
-    """At neighbours of 18 noise levels, on the teacher's trajectory, the student is to say the same."""
+def consistency_loss(
+    student: Denoiser, batch: Any, generator: torch.Generator, *, teacher: Denoiser, ema: Denoiser
+) -> torch.Tensor:
+    """At neighbours of 18 noise levels, on the teacher's trajectory, the student is to say what its average says."""
     x0, y = batch
     times = karras(student.path, LEVELS - 1, sigma_min=0.0).flip(0)
     i = torch.randint(1, LEVELS, (len(x0),), generator=generator)
@@ -143,7 +145,7 @@ def consistency_loss(student: Denoiser, batch: Any, generator: torch.Generator, 
     on_path = Denoiser(teacher.net, student.path, "edm", sigma_data=DIGITS_STD)
     distance = partial(pseudo_huber, c=0.03)
     return consistency_distillation_loss(
-        student, x0, times[i], eps, y, f_ema=student, teacher=on_path, s=times[i - 1], distance=distance
+        student, x0, times[i], eps, y, f_ema=ema, teacher=on_path, s=times[i - 1], distance=distance
     )
 
 
@@ -254,7 +256,8 @@ class Recipe:
     """summary, source: sentences of the card. data(model, folder): the rows to train on, and those held out.
 
     train(rows, generator, steps): the trained model, for one that `fit` does not train. teacher: the model that the
-    loss gets as `teacher`. begins_as: the model whose weights are the first ones.
+    loss gets as `teacher`. begins_as: the model whose weights are the first ones. target_decay: of the average of the
+    model's own weights that the loss gets as `ema`.
     """
 
     summary: str
@@ -268,6 +271,7 @@ class Recipe:
     train: Callable[[Any, torch.Generator, int], nn.Module] | None = None
     teacher: str | None = None
     begins_as: str | None = None
+    target_decay: float | None = None
 
     def loss_of(self, folder: Path) -> Loss:
         """The loss, with the teacher that lies in the folder."""
@@ -361,15 +365,17 @@ RECIPES = {
     ),
     "digits_consistency": Recipe(
         "A consistency model of digits with labels: a preconditioned U-Net on the path of EDM from noise level 0.01 to "
-        f"20, distilled at {LEVELS} levels from `digits_edm`, as which it begins." + _LABELS,
+        f"20, distilled at {LEVELS} levels from `digits_edm`, as which it begins; its target is an average of its own "
+        "weights." + _LABELS,
         _DIGITS,
         lambda model, folder: digits(),
         consistency_loss,
         consistency_measures,
-        steps=2000,
+        steps=4000,
         lr=1e-3,
         teacher="digits_edm",
         begins_as="digits_edm",
+        target_decay=0.95,
     ),
     "shapes_autoencoder": Recipe(
         f"A variational autoencoder of pictures of shapes, with beta = {BETA}.",
