@@ -482,3 +482,61 @@ def numbered_denoiser(values: torch.Tensor) -> Field:
         return torch.full_like(x, value.item())
 
     return denoise
+
+
+# ---- lab 12
+
+
+class _AffineVAE(torch.nn.Module):
+    """encode(x) -> (mu, logvar) and decode(z), each affine in all numbers of a sample."""
+
+    def __init__(self, shapes: tuple[tuple[int, ...], tuple[int, ...]], **tables: torch.Tensor) -> None:
+        super().__init__()
+        self.image_shape, self.latent_shape = (tuple(shape) for shape in shapes)
+        for name, table in tables.items():
+            self.register_parameter(name, torch.nn.Parameter(table.detach().clone()))
+
+    def _affine(self, x: torch.Tensor, part: str, shape: tuple[int, ...]) -> torch.Tensor:
+        weight, bias = (self.get_parameter(f"{part}_{name}").to(x) for name in ("weight", "bias"))
+        out = x.flatten(1) @ weight.T + bias
+        return out.reshape(len(x), *shape)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(f"the autoencoder is given x of shape {tuple(x.shape)}, not (B, *{self.image_shape})")
+        return self._affine(x, "encoder", self.latent_shape), self._affine(x, "spread", self.latent_shape)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        if z.shape[1:] != self.latent_shape:
+            raise ValueError(f"the autoencoder is given z of shape {tuple(z.shape)}, not (B, *{self.latent_shape})")
+        return self._affine(z, "decoder", self.image_shape)
+
+
+def affine_vae(image_shape: tuple[int, ...], latent_shape: tuple[int, ...], **tables: torch.Tensor) -> torch.nn.Module:
+    """An autoencoder with mu = A x + a, logvar = D x + d and decode(z) = B z + b, of samples as columns.
+
+    tables: encoder_weight A, encoder_bias a, spread_weight D, spread_bias d, decoder_weight B and decoder_bias b, all
+    of them parameters. A, D are (m, n), a, d (m,), B (n, m), b (n,) for images of n numbers and latents of m.
+    """
+    return _AffineVAE((image_shape, latent_shape), **tables)
+
+
+class _NullNet(_LabelNet):
+    """A `_LabelNet` that knows which label stands for none, and notes the levels at which it was called."""
+
+    def __init__(self, scale: torch.Tensor, shift: torch.Tensor, null: int, strict: bool) -> None:
+        super().__init__(scale, shift, 0.0, strict)
+        self.null = null
+        self.levels: list[list[int]] = []
+
+    def forward(self, x: torch.Tensor, k: int | torch.Tensor, y: int | torch.Tensor) -> torch.Tensor:
+        self.levels.append(sorted(set(torch.as_tensor(k).flatten().tolist())))
+        return super().forward(x, k, y)
+
+
+def null_net(scale: torch.Tensor, shift: torch.Tensor, null: int, strict: bool = False) -> torch.nn.Module:
+    """`label_net` with an attribute `null`, the label for none.
+
+    Its attribute `levels` lists for each call the different levels k among the rows, in order.
+    """
+    return _NullNet(scale, shift, null, strict)
