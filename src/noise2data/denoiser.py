@@ -11,6 +11,8 @@ every noise level, here for any path and for data of standard deviation sigma_da
 It is their preconditioning of x / alpha at the noise level sigma / alpha, written so that it stays finite at both ends.
 On a variance-preserving path with sigma_data = 1 it says x0_hat = alpha x + sigma F: the network predicts -v.
 
+Derived in the book: chapter 8, equations (8.3), (8.4) and (8.7).
+
 Source: Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models" (EDM), 2022, equation (7) and
 table 1.
 """

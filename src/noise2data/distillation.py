@@ -8,6 +8,8 @@ line(x, x0_hat, t, s) be the samplers' step from t to s. Then the target is
                     the probability flow all points are to have the same answer, its end. x0_hat is the teacher's
                     (distillation), or x0 itself (training without a teacher).
 
+Derived in the book: chapter 14, equations (14.4) to (14.6), (14.9), (14.10), (14.12), (14.15) and (14.16).
+
 Sources: Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", 2022; Song et al.,
 "Consistency Models", 2023; Song and Dhariwal, "Improved Techniques for Training Consistency Models" (iCT), 2023.
 """

@@ -4,6 +4,8 @@ Flow matching may pair x0 and eps as it likes, as long as each keeps its distrib
 lines that cross, and where they cross the network learns an average that bends. Pairs by optimal transport cross less,
 and pairs that a flow itself has made (reflow) do not cross at all.
 
+Derived in the book: chapter 9, equations (9.15), (9.19), (9.21) and (9.22).
+
 Sources: Liu, Gong and Liu, "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow", 2023;
 Tong et al., "Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport", 2024.
 """

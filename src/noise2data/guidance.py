@@ -14,6 +14,8 @@ a tilted density at each time t. These densities are not the noised versions of 
 t = 0, and guided samples do not follow that either: for Gaussians p(x | y) = N(m, s^2) and p(x) = N(0, S^2) the tilted
 variance is 1 / (w / s^2 + (1 - w) / S^2), that of the samples s^(2w) S^(2 - 2w), which is smaller for w > 1.
 
+Derived in the book: chapter 10, equations (10.6), (10.8) and (10.10).
+
 Sources: Ho and Salimans, "Classifier-Free Diffusion Guidance", 2022; Dhariwal and Nichol, "Diffusion Models Beat GANs
 on Image Synthesis", 2021; Bradley and Nakkiran, "Classifier-Free Guidance is a Predictor-Corrector", 2024, on what the
 samples follow.

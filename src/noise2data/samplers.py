@@ -26,7 +26,8 @@ x is (B, ...) at time t, and t and s are numbers, 0-d or (B,) tensors, in [0, 1]
 device. What else a step needs it names in its signature, and `sample` hands it over: ``noise``, fresh N(0, I) like x,
 or ``past``, a list that the steps of one run share. Going from data to noise (s > t) is inversion: the same call.
 
-Derived in the book: chapter 7, equations (7.11) to (7.14), and (7.2) and (7.5) for the last two steps.
+Derived in the book: chapter 7, equations (7.11) to (7.14), and (7.2) and (7.5) for the last two steps; chapter 8,
+equations (8.13) for heun and (8.17) for dpmpp_2m; chapter 14, equation (14.17) for consistency.
 """
 
 import inspect

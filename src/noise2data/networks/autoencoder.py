@@ -12,6 +12,8 @@ beta, the bound for a decoder of variance beta / 2.
 A diffusion model expects data of unit variance. What the latents have depends on the autoencoder and its data, so
 their scale is measured (`latent_scale`); the 0.18215 in much published code belongs to one particular autoencoder.
 
+Derived in the book: chapter 12, equations (12.3) to (12.5), and (12.10) for the scale.
+
 Sources: Kingma and Welling, "Auto-Encoding Variational Bayes", 2014, section 2.4 and appendix B; Higgins et al.,
 "beta-VAE", 2017, for beta; Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022,
 section 3.1, and its appendix on autoencoder models for the scale.
