@@ -45,9 +45,8 @@ class Report:
             elif messages.count(r.message) > 1:
                 lines.append((False, r.message))
             else:
-                lines.append(
-                    (False, f"{r.message}{'' if r.message.endswith('.') else '.'} What should hold: {r.purpose}")
-                )
+                stop = "" if r.message.endswith((".", "?", "!")) else "."
+                lines.append((False, f"{r.message}{stop} What should hold: {r.purpose}"))
         return list(dict.fromkeys(lines))
 
     @property

@@ -89,6 +89,19 @@ def test_what_is_wrong_stands_beside_what_should_hold(capsys):
     assert "✗ `f`: is odd. What should hold: It is even.\n" in shown and "✓ `f`: It is there." in shown
 
 
+@pytest.mark.parametrize("message", ["is odd", "is odd.", "is it even?"])
+def test_what_is_wrong_ends_in_one_stop(message, capsys):
+    lab = Battery("lab00")
+    for name, wrong in (("even", message), ("small", "is large")):
+        check = lambda answer, rng, wrong=wrong: expect(False, wrong)  # noqa: E731
+        check.__name__, check.__doc__ = name, f"It is {name}."
+        lab.check("f")(check)
+    with pytest.raises(CheckFailed):
+        Checker(lab, {})("f")
+    stop = "" if message[-1] in ".?" else "."
+    assert f"✗ `f`: {message}{stop} What should hold: It is even.\n" in capsys.readouterr().out
+
+
 def test_an_unknown_task_is_refused(checker):
     with pytest.raises(KeyError, match="has no task 'treble'; its tasks are: double, apply_twice"):
         checker("")("treble")

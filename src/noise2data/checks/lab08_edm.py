@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer
 from labcheck.inside.wire import Handle
 from noise2data.checks.arguments import integer, normal, number, on_batch_axis, uniform
-from noise2data.checks.expectations import expect_near, expect_parameter_gradient, expect_scalar
+from noise2data.checks.expectations import expect_near, expect_parameter_gradient, expect_scalar, with_rows
 from noise2data.checks.hints import EARLIER, advice, differs_little, is_right, recognise
 
 lab = Battery(
@@ -208,7 +209,7 @@ def expect_part(answer: Answer, rng: Generator, hint: str, a: float, w: float, m
     x0, eps, d = normal(rng, 5, 3), normal(rng, 5, 3), number(rng, 0.4, 2.0)
     s = torch.tensor(number(rng, 1.5, 4.0), dtype=torch.float64)
     net, zero = (answer.fixture("conditioned_net", a=p, w=q, strict=q != 0) for p, q in ((a, w), (0.0, 0.0)))
-    got, want = answer.edm_loss(net, x0, s, eps, d), exact_loss(s, d, x0, eps, a, w=w)
+    got, want = with_rows(answer.edm_loss, net, x0, s, eps, d), exact_loss(s, d, x0, eps, a, w=w)
     cases, told = mistakes(s, d, *coefficients(s, d)[:3]).items(), "a x" if a else "w c x" if w else "0"
     wrong = {sentence: size * exact_loss(s, d, x0, eps, factor) for sentence, (factor, size) in cases}
     wrong["x is x0 + sigma² eps here; sigma is a standard deviation"] = exact_loss(s, d, x0, s * eps, a, w=w)
@@ -260,7 +261,7 @@ def expect_rows_of_levels(answer: Answer, rng: Generator, shape: tuple[int, ...]
     net, first = answer.fixture("conditioned_net", **NET), exact_loss(sigma[0], d, x0, eps, **NET)
     as_number = is_right(lambda: answer.edm_loss(net, x0, sigma[0].item(), eps, d), first)
     hint = advice(f"x0 has shape {shape}; give row i its level and weight, shaped (B, 1, ..., 1)", as_number)
-    got, want = answer.edm_loss(net, x0, sigma, eps, d), exact_loss(sigma, d, x0, eps, **NET)
+    got, want = with_rows(answer.edm_loss, net, x0, sigma, eps, d), exact_loss(sigma, d, x0, eps, **NET)
     expect_close(got, want, rtol=1e-6, dtype=False, what="the loss", hint=hint)
 
 
@@ -275,12 +276,13 @@ def trains_the_network(answer: Answer, rng: Generator) -> None:
     """A 0-d tensor through which gradients reach the network's parameters."""
     x0, eps, sigma, d = normal(rng, 6, 3), normal(rng, 6, 3), uniform(rng, 0.2, 4.0, 6), number(rng, 0.4, 2.0)
     net, one = answer.fixture("conditioned_net", **NET), torch.ones((), dtype=torch.float64)
-    seen = answer.gradient("edm_loss", net, x0, sigma, eps, d, wrt=[], cotangent=one, parameters=net)
+    gradient = partial(answer.gradient, wrt=[], cotangent=one, parameters=net)
+    seen = with_rows(gradient, "edm_loss", net, x0, sigma, eps, d)
     expect_scalar(seen.value)
     leaves = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in NET.items()}
     slopes = torch.autograd.grad(exact_loss(sigma, d, x0, eps, **leaves), list(leaves.values()))
     for name, want in zip(NET, slopes, strict=True):
-        expect_parameter_gradient(seen, name, want)
+        expect_parameter_gradient(seen, name, want, EARLIER)
 
 
 # ---- what both samplers are asked
@@ -345,7 +347,7 @@ def expect_order_two(answer: Answer, rng: Generator, name: str, hint: str) -> No
         errors.append(max((got.double() - exact).abs().max().item(), 1e-15))
     order = math.log2(errors[0] / errors[1])
     told = f"from 40 to 80 steps the error goes from {errors[0]:.2g} to {errors[1]:.2g}: order {order:.1f}"
-    expect(1.7 < order < 2.3, f"{told}, expected 2 — {hint}")
+    expect(1.7 < order < 2.3, f"{told}, expected 2 — {hint}; {EARLIER}")
 
 
 # ---- heun_sample
@@ -374,15 +376,24 @@ def heun_run(x: Tensor, sigmas: Tensor, says: Says, aim: Callable[..., Tensor] =
     return x
 
 
+def euler_step(x: Tensor, D: Tensor, sigmas: Tensor) -> Tensor:
+    """The last step, along the denoiser's answer alone."""
+    return D + sigmas[-1] / sigmas[-2] * (x - D)
+
+
 @lab.check("heun_sample", points=2)
 def follows_the_flow_of_a_gaussian(answer: Answer, rng: Generator) -> None:
-    """With the exact denoiser of a Gaussian each step is Heun's; one step, and several."""
+    """With the exact denoiser of a Gaussian each step to a level above 0 is Heun's; several steps, and one."""
     x, (denoise, says) = 4 * normal(rng, 5, 3), gaussian(answer, rng, number(rng, -1.0, 1.0))
     hint = "the mean of the slopes (x - D)/sigma at both ends of the step, the second at Euler's end and the new level"
-    for n, last in ((1, 1.0), (4, 0.1), (4, 0.0)):
+    for n, last in ((4, 0.1), (1, 1.0)):
         sigmas = falling_levels(rng, n, last)
         wrong = {sentence: heun_run(x, sigmas, says, aim) for sentence, aim in HEUN_MISTAKES.items()}
         wrong["x is multiplied by sigmas[0]; it is at that level already"] = heun_run(x * sigmas[0], sigmas, says)
+        if n > 1:
+            before = heun_run(x, sigmas[:-1], says)
+            sentence = "the last step is Euler's here, and the others are Heun's; only a step to 0 is Euler's"
+            wrong[sentence] = euler_step(before, says(before, sigmas[-2].item()), sigmas)
         expect_end(answer.heun_sample, denoise, x, sigmas, heun_run(x, sigmas, says), hint, wrong)
 
 
@@ -403,7 +414,7 @@ def looks_twice_in_each_step(answer: Answer, rng: Generator) -> None:
 @lab.check("heun_sample")
 def is_of_second_order(answer: Answer, rng: Generator) -> None:
     """Twice as many steps make a quarter of the error."""
-    expect_order_two(answer, rng, "heun_sample", "order 1 is Euler's: is the second slope used, at the new level?")
+    expect_order_two(answer, rng, "heun_sample", "order 1 remains where the second slope is wrong, or not used")
 
 
 # ---- dpmpp_2m_sample
@@ -424,7 +435,9 @@ TWO_M_MISTAKES: dict[str, Callable[..., float]] = {
 }
 
 
-def two_m_run(x: Tensor, sigmas: Tensor, says: Says, weight: Callable[..., float] = past_weight) -> Tensor:
+def two_m_run(
+    x: Tensor, sigmas: Tensor, says: Says, weight: Callable[..., float] = past_weight, kept: str = "D"
+) -> Tensor:
     """Where 2M ends: x / sigma changes by (1/then - 1/now) times each guess, and these changes are summed."""
     levels, total, D = sigmas.tolist(), x / sigmas[0], [x]
     for i, (now, then) in enumerate(pairwise(levels)):
@@ -433,6 +446,8 @@ def two_m_run(x: Tensor, sigmas: Tensor, says: Says, weight: Callable[..., float
             return D[-1].expand(x.shape)
         past = weight(levels[i - 1], now, then) * (D[-1] - D[-2]) if i else 0.0
         total = total + (1 / then - 1 / now) * (D[-1] + past)
+        if kept == "bar D":
+            D[-1] = D[-1] + past
     return total * sigmas[-1]
 
 
@@ -456,7 +471,10 @@ def extends_the_line_through_the_last_two_answers(answer: Answer, rng: Generator
     """From the second step on D is continued along a line in log sigma, to the middle of a step of any length."""
     x, sigmas, (denoise, says) = normal(rng, 5, 3), falling_levels(rng, 5, 0.1), log_line(answer, rng, 3)
     wrong = {sentence: two_m_run(x, sigmas, says, weight) for sentence, weight in TWO_M_MISTAKES.items()}
-    hint = "D = (1 + 1/(2r)) D_i - D_{i-1}/(2r), with r = h_{i-1}/h_i"
+    wrong["what is kept for the next step is bar D here; keep the denoiser's own answer D_i"] = two_m_run(
+        x, sigmas, says, kept="bar D"
+    )
+    hint = "bar D = (1 + 1/(2r)) D_i - D_{i-1}/(2r), with r = h_{i-1}/h_i"
     expect_end(answer.dpmpp_2m_sample, denoise, x, sigmas, two_m_run(x, sigmas, says), hint, wrong)
 
 
@@ -478,4 +496,4 @@ def looks_once_in_each_step(answer: Answer, rng: Generator) -> None:
 @lab.check("dpmpp_2m_sample")
 def is_of_second_order_too(answer: Answer, rng: Generator) -> None:
     """Twice as many steps make a quarter of the error."""
-    expect_order_two(answer, rng, "dpmpp_2m_sample", "order 1 means that the past does not help: is it kept?")
+    expect_order_two(answer, rng, "dpmpp_2m_sample", "order 1 remains where the past is wrong, or not used")
