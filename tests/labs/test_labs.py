@@ -1,6 +1,7 @@
 """Every lab: in step with its text, gradable, nothing given away, and its checks tested against the bank of answers."""
 
 import ast
+import re
 
 import nbformat
 import pytest
@@ -80,6 +81,17 @@ def test_release_gives_nothing_away(lab):
     for cell in _solution(lab).cells:
         if cell.cell_type == "markdown" and is_answer(cell):
             assert cell.source not in kept
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_no_page_of_the_book_defines_what_a_lab_asks_for(lab):
+    blanks = "\n".join(_answers(read(COURSE.released(lab))).values())
+    asked = re.findall(r"^(?:def|class) \w+\(.*\):", blanks, re.MULTILINE)
+    assert len(asked) == len(COURSE.battery(lab).tasks)
+    given = [
+        (page.name, line) for page in (COURSE.root / "book").glob("*.md") for line in asked if line in page.read_text()
+    ]
+    assert given == []
 
 
 @pytest.mark.parametrize("lab", LABS)
