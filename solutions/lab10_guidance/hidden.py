@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from labcheck import Battery, expect, expect_close
+from labcheck import Battery, expect, expect_close, expect_type
 from noise2data.checks.arguments import (
     abar_of,
     distinct_levels,
@@ -24,8 +24,10 @@ from noise2data.checks.lab10_guidance import (
     Pair,
     expect_kept_or_null,
     expect_share,
+    explained,
     labels,
     of_known_spread,
+    of_likeness,
     plain,
     rescaled,
     weights,
@@ -288,7 +290,13 @@ def takes_a_number_t(answer, rng):
     w = plain(rng, 2.0, 6.0)
     for t, want in ((0.5, w), (0.25, w), (0.75, w), (0.1, 1.0), (0.9, 1.0), (1, 1.0), (0, 1.0)):
         got = answer.interval_weight(t, w, 0.25, 0.75)
-        expect_close(got, want, rtol=1e-6, what=f"the weight for the number t = {t}")
+        as_float = isinstance(t, int) and is_right(
+            lambda: torch.as_tensor(answer.interval_weight(float(t), w, 0.25, 0.75)),  # noqa: B023
+            torch.tensor(want),
+        )
+        hint = f"{float(t)} is right: a tensor made of an int is int64, and cuts off what stands after the point"
+        hint = hint if as_float else EARLIER
+        expect_close(got, want, rtol=1e-6, what=f"the weight for the number t = {t}", hint=hint)
 
 
 @lab.check("interval_weight")
@@ -307,11 +315,18 @@ def takes_tensors_and_leaves_them_alone(answer, rng):
     w, t = plain(rng, 2.0, 6.0), uniform(rng, 0.0, 1.0, 20).float()
     w0, lo, hi = (torch.tensor(value, dtype=torch.float64) for value in (w, 0.25, 0.75))
     seen = answer.observe("interval_weight", t, w0, lo, hi)
-    expect_close(seen.value, weights(t, w, 0.25, 0.75), rtol=1e-6, hint="the result is like t")
+    expect_type(seen.value, torch.Tensor)
+    want = weights(t, w, 0.25, 0.75)
+    expect_close(seen.value, want, rtol=1e-6, hint=of_likeness(seen.value, want))
     expect_untouched(seen, t, w0, lo, hi)
 
 
 # ---- rescale_guided
+
+
+def one_by_one(answer, g, c, phi):
+    """The student's rescale_guided, each sample a batch of its own."""
+    return torch.cat([answer.rescale_guided(g[i : i + 1], c[i : i + 1], phi) for i in range(len(g))])
 
 
 @lab.check("rescale_guided")
@@ -321,8 +336,10 @@ def rescales_any_shape(answer, rng):
         (g, of_g), (c, of_c), phi = of_known_spread(rng, *shape), of_known_spread(rng, *shape), plain(rng, 0.3, 0.9)
         want = rescaled(g, of_g, of_c, phi)
         for value in (phi, torch.tensor(phi, dtype=torch.float64)):
-            got = answer.rescale_guided(g, c, value)
-            expect_close(got, want, rtol=1e-7, dtype=False, what=f"the result for shape {shape}", hint=ON_BATCH_AXIS)
+            got = explained(answer.rescale_guided, g, c, value)
+            alone = is_right(lambda: one_by_one(answer, g, c, value), want)  # noqa: B023
+            hint = advice("each sample alone is right: it has its own factor, of shape (B, 1, ..., 1)", alone)
+            expect_close(got, want, rtol=1e-7, dtype=False, what=f"the result for shape {shape}", hint=hint)
 
 
 @lab.check("rescale_guided")

@@ -8,12 +8,13 @@ the conditional model of Gaussians in closed form. What is rescaled has a standa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
-from labcheck.answer import Answer
+from labcheck.answer import Answer, AnswerError
 from noise2data.checks.arguments import (
     distinct_levels,
     integer,
@@ -24,7 +25,7 @@ from noise2data.checks.arguments import (
     seeded,
     uniform,
 )
-from noise2data.checks.expectations import expect_rows
+from noise2data.checks.expectations import expect_rows, with_rows
 from noise2data.checks.hints import CAST_LAST, EARLIER, advice, differs_little, recognise
 from noise2data.checks.statistics import SIX
 
@@ -32,11 +33,26 @@ lab = Battery("lab10_guidance", fixtures="noise2data.checks.fixtures", forbidden
 
 PER_BATCH = "either all labels are dropped or none: draw a number for each sample, not one for the whole batch"
 ON_BATCH_AXIS = "give the factor of each sample the shape (B, 1, ..., 1)"
+REASONS = {  # part of what torch says -> what it means here
+    "Boolean value of Tensor": "t may be (B,), where `if` has no answer: compare with torch, choose with `torch.where`",
+    "Dimension out of range": "data may be (B, d), too: count the axes, do not number them; all but the first",
+}
 
 
 def plain(rng: torch.Generator, low: float, high: float) -> float:
     """A random number in low..high with so few binary digits that torch.tensor of it, in float32, loses none."""
     return round(number(rng, low, high) * 64) / 64
+
+
+def explained(call: Callable[..., Any], *args: Any) -> Any:
+    """call(*args); what torch says of some mistakes gets the reason."""
+    try:
+        return with_rows(call, *args)
+    except AnswerError as error:
+        for words, reason in REASONS.items():
+            if words in str(error):
+                raise AnswerError(f"{error} — {reason}", error.status) from None
+        raise
 
 
 # ---- drop_labels
@@ -104,6 +120,17 @@ def decides_for_each_sample_alone(answer: Answer, rng: torch.Generator) -> None:
         farthest < SIX * math.sqrt(p * (1 - p) / batches),
         "some places in the batch are dropped far more often than others; all should be alike",
     )
+
+
+@lab.check("drop_labels")
+def leaves_y_as_it_is(answer: Answer, rng: torch.Generator) -> None:
+    """The labels that were given are the same after the call; those with null are a new tensor."""
+    y, p = labels(rng, 300), number(rng, 0.3, 0.6)
+    seen = answer.observe("drop_labels", y, p, 10, seeded(rng))
+    after = seen.args[0]
+    same = isinstance(after, torch.Tensor) and torch.equal(after, y)
+    expect(same, "y itself was changed: assign to the entries of a copy, or choose between null and y with torch.where")
+    expect(expect_kept_or_null(seen.value, y, 10).any(), f"none of {len(y)} labels became null with p = {p:.2f}")
 
 
 @lab.check("drop_labels")
@@ -338,7 +365,7 @@ def is_w_inside_and_1_outside(answer: Answer, rng: torch.Generator) -> None:
     """Times in the interval get w, and all others 1, which is the conditional model."""
     t, w = uniform(rng, 0.0, 1.0, 40), plain(rng, 2.0, 6.0)
     lo, hi = number(rng, 0.2, 0.4), number(rng, 0.6, 0.8)
-    got, want = answer.interval_weight(t, w, lo, hi), weights(t, w, lo, hi)
+    got, want = explained(answer.interval_weight, t, w, lo, hi), weights(t, w, lo, hi)
     inside = want != 1
     hint = recognise(
         got,
@@ -358,12 +385,22 @@ def closes_the_interval(answer: Answer, rng: torch.Generator) -> None:
     """Both ends belong to the interval, and what lies just beyond them does not."""
     lo, hi, w = integer(rng, 8, 24) / 64, integer(rng, 40, 56) / 64, plain(rng, 2.0, 6.0)
     t = torch.tensor([lo, hi, lo - 1e-3, hi + 1e-3, lo + 1e-3, hi - 1e-3], dtype=torch.float64)
-    got, want = answer.interval_weight(t, w, lo, hi), weights(t, w, lo, hi)
+    got, want = explained(answer.interval_weight, t, w, lo, hi), weights(t, w, lo, hi)
     hint = ""
     if isinstance(got, torch.Tensor) and got.shape == want.shape:
         ends = ((0, "lo belongs to the interval"), (1, "hi belongs to the interval"))
         hint = "; ".join(sentence for i, sentence in ends if not differs_little(got[i], want[i]))
     expect_close(got, want, rtol=1e-7, dtype=False, hint=hint or EARLIER)
+
+
+def of_likeness(got: torch.Tensor, want: torch.Tensor) -> str:
+    """What to say of a result that has not t's shape or not its dtype; of one that has both, to look earlier."""
+    if got.shape != want.shape:
+        return "one weight for each time"
+    if got.dtype == want.dtype:
+        return EARLIER
+    of_numbers = got.dtype == torch.float32
+    return "the result is like t" + ("; torch.where of two Python numbers is always float32" if of_numbers else "")
 
 
 @lab.check("interval_weight")
@@ -373,11 +410,11 @@ def is_like_t(answer: Answer, rng: torch.Generator) -> None:
     for dtype in (torch.float64, torch.float32):
         t = times.to(dtype)
         want = weights(t, w, 0.3, 0.7)
-        hint = "the result is like t; torch.where of two Python numbers is always float32"
-        expect_close(answer.interval_weight(t, w, 0.3, 0.7), want, rtol=1e-6, what=f"for {dtype} times it", hint=hint)
-        got = answer.interval_weight(t[0], w, 0.3, 0.7)
-        expect_type(got, torch.Tensor, "the result for a 0-d t")
-        expect_close(got, want[0], rtol=1e-6, what="the result for a 0-d t", hint=hint)
+        for given, wanted in ((t, want), (t[0], want[0])):
+            what = f"the result for a {dtype} t of shape {tuple(given.shape)}"
+            got = explained(answer.interval_weight, given, w, 0.3, 0.7)
+            expect_type(got, torch.Tensor, what)
+            expect_close(got, wanted, rtol=1e-6, what=what, hint=of_likeness(got, wanted))
 
 
 # ---- rescale_guided
@@ -400,13 +437,10 @@ def rescaled(g: torch.Tensor, of_g: torch.Tensor, of_c: torch.Tensor, phi: float
 def rescale_mistakes(g: torch.Tensor, c: torch.Tensor, phi: float) -> dict[str, torch.Tensor]:
     """Well-known wrong rescalings."""
     every = tuple(range(1, g.ndim))
-    inner = every[1:] or every
     of_c, mean = c.std(every, keepdim=True), g.mean(every, keepdim=True)
     ratio = of_c / g.std(every, keepdim=True)
     full = {
         "one standard deviation for the whole batch; each sample has its own": g * c.std() / g.std(),
-        "a standard deviation for each channel; a sample has one, over all axes but the batch":
-            g * c.std(inner, keepdim=True) / g.std(inner, keepdim=True),
         "the ratio is turned over: divide by the standard deviation of guided": g / ratio,
         "this is the ratio of variances": g * ratio**2,
         "this is the root of the mean square; a standard deviation takes the mean away first":
@@ -415,20 +449,41 @@ def rescale_mistakes(g: torch.Tensor, c: torch.Tensor, phi: float) -> dict[str, 
         "the mean is kept, and only what deviates from it rescaled; all of guided is": mean + (g - mean) * ratio,
         "this mixes guided with cond; what is mixed is guided, rescaled and not": c,
     }  # fmt: skip
+    if g.ndim > 2:
+        inner = every[1:]
+        by_channel = "a standard deviation for each channel; a sample has one, over all axes but the batch"
+        full[by_channel] = g * c.std(inner, keepdim=True) / g.std(inner, keepdim=True)
     return {sentence: phi * value + (1 - phi) * g for sentence, value in full.items()} | {
-        "nothing is rescaled": g,
+        "guided comes back as it is; phi = 1 rescales fully, phi = 0 not at all": g,
         "phi is turned round: phi = 1 rescales fully": phi * g + (1 - phi) * g * ratio,
         "phi is not used": g * ratio,
     }
 
 
+ADDED = "this is as if a small number were added to a standard deviation, or under its root; nothing may be"
+
+
+def is_with_something_added(
+    got: torch.Tensor, g: torch.Tensor, of_g: torch.Tensor, of_c: torch.Tensor, phi: float
+) -> bool:
+    """Whether the same number, added to guided's standard deviations (or to both, or to the variances), gives this."""
+    ratio = ((got / g).flatten(1).mean(1) - (1 - phi)) / phi
+    alone, both = of_c / ratio - of_g, (of_c - ratio * of_g) / (ratio - 1)
+    squared = (of_c / ratio).square() - of_g.square()
+    return any(bool(e.min() > 0 and e.max() < 1.05 * e.min()) for e in (alone, both, squared))
+
+
 def expect_rescaled(answer: Answer, rng: torch.Generator, phi: float, *shape: int) -> None:
     """Fail unless guided and cond of a shape give what they should."""
     (g, of_g), (c, of_c) = of_known_spread(rng, *shape), of_known_spread(rng, *shape)
-    got = answer.rescale_guided(g, c, phi)
+    got, want = explained(answer.rescale_guided, g, c, phi), rescaled(g, of_g, of_c, phi)
     hint = recognise(got, rescale_mistakes(g, c, phi), "guided · std(cond) / std(guided), a number for each sample")
+    if isinstance(got, torch.Tensor) and got.shape != want.shape:
+        hint = ON_BATCH_AXIS
+    elif differs_little(got, want):  # nearer than any of those mistakes
+        hint = ADDED if is_with_something_added(got, g, of_g, of_c, phi) else ""
     what = f"the result for phi = {phi:.2g} and shape {shape}"
-    expect_close(got, rescaled(g, of_g, of_c, phi), rtol=1e-7, dtype=False, what=what, hint=hint)
+    expect_close(got, want, rtol=1e-7, dtype=False, what=what, hint=hint)
 
 
 @lab.check("rescale_guided")

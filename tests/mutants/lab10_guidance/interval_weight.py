@@ -127,6 +127,32 @@ def wrong_levels(t, w, lo, hi):
     return [float(w) if lo <= time <= hi else 1.0 for time in times]
 
 
+def wrong_integer_times(t, w, lo, hi):
+    """A tensor of t as it comes, and all in its dtype: an int t is int64, and so are the ends."""
+    t = torch.as_tensor(t)
+    lo, hi, w = (torch.as_tensor(value, dtype=t.dtype) for value in (lo, hi, w))
+    return torch.where((t >= lo) & (t <= hi), w, torch.ones_like(t))
+
+
+def wrong_python_if(t, w, lo, hi):
+    """Python's if, which one time has an answer for, and several have not."""
+    weight = w if lo <= t <= hi else 1.0
+    return torch.full_like(t, float(weight)) if isinstance(t, torch.Tensor) else weight
+
+
+def right_in_the_dtype_of_t(t, w, lo, hi):
+    """The ends cast to t's dtype before they are compared."""
+    t = _like(t)
+    lo, hi = (torch.as_tensor(value, dtype=t.dtype) for value in (lo, hi))
+    return _put((t >= lo) & (t <= hi), t, w)
+
+
+def right_in_float64(t, w, lo, hi):
+    """Times and ends compared in float64."""
+    t = _like(t)
+    return _put((t.double() >= lo) & (t.double() <= hi), t, w)
+
+
 def right_masked_fill(t, w, lo, hi):
     """Ones like t, then a mask."""
     t = _like(t)

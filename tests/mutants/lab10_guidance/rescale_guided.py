@@ -105,6 +105,26 @@ def wrong_guarded(guided, cond, phi):
     return _blend(guided * _std(cond) / (_std(guided) + 1e-5), guided, phi)
 
 
+def wrong_guarded_twice(guided, cond, phi):
+    """1e-5 added to both standard deviations."""
+    return _blend(guided * (_std(cond) + 1e-5) / (_std(guided) + 1e-5), guided, phi)
+
+
+def wrong_guarded_variance(guided, cond, phi):
+    """1e-5 added to the variance, under the root."""
+    return _blend(guided * _std(cond) / (_std(guided) ** 2 + 1e-5).sqrt(), guided, phi)
+
+
+def wrong_clamped(guided, cond, phi):
+    """The denominator kept above 1e-5."""
+    return _blend(guided * _std(cond) / _std(guided).clamp(min=1e-5), guided, phi)
+
+
+def wrong_rows_and_columns(guided, cond, phi):
+    """Axes 2 and 3 by number, which points have not."""
+    return _blend(guided * cond.std((2, 3), keepdim=True) / guided.std((2, 3), keepdim=True), guided, phi)
+
+
 def wrong_only_for_images(guided, cond, phi):
     """Axes 1, 2 and 3 by number."""
     axes = (1, 2, 3)
