@@ -96,6 +96,12 @@ def wrong_time_on_the_last_axis_if_it_fits(net, x0, eps, t):
     return (net(xt, t) - (eps - x0)).square().mean()
 
 
+def wrong_two_axes_only(net, x0, eps, t):
+    """t[:, None]: no images."""
+    t, _ = _times(x0, t)
+    return (net(_line(x0, eps, t[:, None]), t) - (eps - x0)).square().mean()
+
+
 def wrong_number_for_the_network(net, x0, eps, t):
     """The time is handed on as it comes."""
     _, c = _times(x0, t)

@@ -148,6 +148,15 @@ def wrong_in_place(net, x1, n_steps):
 
 
 @torch.no_grad()
+def wrong_in_place_by_another_name(net, x1, n_steps):
+    """x is x1, so that x -= ... changes x1: the next samples start from the data."""
+    x = x1
+    for i in range(n_steps):
+        x -= net(x, _full(x, 1 - i / n_steps)) / n_steps
+    return x
+
+
+@torch.no_grad()
 def right_walk(net, x1, n_steps):
     """Pairs of times."""
     return _walk(net, x1, [1 - i / n_steps for i in range(n_steps + 1)])

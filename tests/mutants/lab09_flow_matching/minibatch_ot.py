@@ -105,6 +105,11 @@ def wrong_points_only(x0, eps):
     return eps[_best(_costs(x0, eps))]
 
 
+def wrong_not_flattened(x0, eps):
+    """Distances of images as they are: no matrix of costs."""
+    return eps[_best(torch.cdist(x0.detach().double(), eps.detach().double()) ** 2)]
+
+
 def wrong_flattened(x0, eps):
     """The noises come back flat."""
     return eps.flatten(1)[_best(_costs(x0, eps))]

@@ -123,6 +123,15 @@ def wrong_in_place(net, eps, n_steps):
 
 
 @torch.no_grad()
+def wrong_in_place_twice(net, eps, n_steps):
+    """eps becomes x0_hat, and is given back as noise."""
+    x = eps
+    for i in range(n_steps):
+        x -= net(x, _full(x, 1 - i / n_steps)) / n_steps
+    return x, eps
+
+
+@torch.no_grad()
 def right_no_grad(net, eps, n_steps):
     """Under no_grad."""
     return _flow(net, eps, n_steps), eps

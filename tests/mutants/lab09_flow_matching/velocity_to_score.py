@@ -65,6 +65,42 @@ def wrong_clamped_too_early(v, x, t):
     return -(x + (1 - _column(t, x)) * v) / _guarded(t, x, 1e-2)
 
 
+def wrong_bias_of_a_hundred_thousandth(v, x, t):
+    """t + 1e-5 for t: a percent at t = 0.001."""
+    t = _column(t, x)
+    return -(x + (1 - t) * v) / (t + 1e-5)
+
+
+def wrong_clamped_throughout(v, x, t):
+    """t is not let below 0.01, in front of v either."""
+    t = _guarded(t, x, 1e-2)
+    return -(x + (1 - t) * v) / t
+
+
+def wrong_through_x0_and_mended(v, x, t):
+    """By x0, with 0/0 made 0 afterwards."""
+    t = _column(t, x)
+    return -((x - (1 - t) * (x - t * v)) / t / t).nan_to_num()
+
+
+def wrong_all_rows_for_one(v, x, t):
+    """One time of 0 makes the whole batch 0."""
+    t = _column(t, x)
+    return torch.zeros_like(x) if (t == 0).any() else -(x + (1 - t) * v) / t
+
+
+def wrong_if_for_a_batch(v, x, t):
+    """A (B,) time has no truth value."""
+    if t == 0:
+        return torch.zeros_like(x)
+    return -(x + (1 - _column(t, x)) * v) / _column(t, x)
+
+
+def wrong_exchanged(x, v, t):
+    """v and x in the other order."""
+    return -(x + (1 - _column(t, x)) * v) / _guarded(t, x)
+
+
 def wrong_through_x0(v, x, t):
     """eps = (x - (1 - t) x0)/t with x0 = x - t v: two divisions by t."""
     c, t = _column(t, x), _guarded(t, x)

@@ -12,6 +12,11 @@ def wrong_sign(v, x, t):
     return x + _column(t, x) * v
 
 
+def wrong_exchanged(x, v, t):
+    """v and x in the other order."""
+    return x - _column(t, x) * v
+
+
 def wrong_end(v, x, t):
     """The noise end: x + (1 - t) v."""
     return x + (1 - _column(t, x)) * v
