@@ -8,15 +8,22 @@ noised latents are sines and cosines, and a network that is affine in x leads al
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
 from labcheck import Battery, expect, expect_close, expect_type
 from labcheck.answer import Answer
 from noise2data.checks.arguments import distinct_levels, integer, normal, number
-from noise2data.checks.expectations import expect_gradient, expect_loss, expect_parameter_gradient, expect_rows
-from noise2data.checks.hints import EARLIER, recognise
-from noise2data.checks.latents import Bound, Guided, Stage2, Vae, kl_of, log_spread
+from noise2data.checks.expectations import (
+    expect_gradient,
+    expect_loss,
+    expect_parameter_gradient,
+    expect_rows,
+    expect_scalar,
+)
+from noise2data.checks.hints import EARLIER, is_right, recognise
+from noise2data.checks.latents import Bound, Guided, Stage2, Vae, expect_noise, kl_of, log_spread, near_level_0
 
 lab = Battery(
     "lab12_latent_diffusion",
@@ -48,15 +55,40 @@ def moves_noise_to_the_gaussian(answer: Answer, rng: torch.Generator) -> None:
 
 @lab.check("reparameterize")
 def takes_any_variance(answer: Answer, rng: torch.Generator) -> None:
-    """Where logvar is -80 the result is mu, where it is 20 the noise counts e^10 times: nothing is clamped or added."""
-    mu, noise = normal(rng, 4, 3), normal(rng, 4, 3)
-    logvar = torch.tensor([-80.0, 0.0, 20.0], dtype=torch.float64).expand(4, 3).clone()
+    """Where logvar is -80 the noise counts e^-40 times, where it is 20, e^10 times: nothing is clamped or added."""
+    noise = normal(rng, 4, 3)
+
+    def stretched(level: float) -> torch.Tensor:
+        z: torch.Tensor = answer.reparameterize(torch.zeros_like(noise), torch.full_like(noise, level), noise)
+        return z
+
+    for level in (-80.0, 20.0, 0.0):
+        got, want = stretched(level), noise * math.exp(level / 2)
+        hint = limit_of(stretched, got, noise, level)
+        what = f"with mu = 0 and logvar = {level:g} the draw"
+        expect_close(got, want, rtol=1e-9, atol=0.0, dtype=False, what=what, hint=hint)
+    mu, logvar = normal(rng, 4, 3), torch.tensor([-80.0, 0.0, 20.0], dtype=torch.float64).expand(4, 3).clone()
     s = torch.tensor([math.exp(-40), 1.0, math.exp(10)], dtype=torch.float64)
     got = answer.reparameterize(mu, logvar, noise)
-    hint = "logvar is taken as it is, and nothing is added to the variance"
-    expect_close(
-        got, mu + noise * s, rtol=1e-9, atol=1e-12, dtype=False, what="for logvar = -80, 0 and 20 it", hint=hint
-    )
+    what = "for logvar = -80, 0 and 20 side by side the draw"
+    expect_close(got, mu + noise * s, rtol=1e-9, atol=1e-12, dtype=False, what=what, hint=EARLIER)
+
+
+def limit_of(stretched: Callable[[float], torch.Tensor], got: torch.Tensor, noise: torch.Tensor, level: float) -> str:
+    """What keeps the noise from being stretched by exp(level / 2), from a call at the level that was stretched to."""
+    if not isinstance(got, torch.Tensor) or got.shape != noise.shape or not bool((got.double() / noise > 0).all()):
+        return EARLIER
+    reached = 2 * (got.double() / noise).median().log().item()
+    if abs(reached - level) > 0.01:
+        side = "below" if reached > level else "above"
+        for factor, sentence in (
+            (1.0, f"logvar is clamped from {side}, at {reached:.3g}; take it as it is"),
+            (2**0.5, "something is added to the variance"),
+            (2.0, "something is added to the standard deviation"),
+        ):
+            if is_right(lambda: stretched(reached), factor * got):
+                return sentence
+    return EARLIER
 
 
 @lab.check("reparameterize")
@@ -91,6 +123,7 @@ def kl_mistakes(mu: torch.Tensor, s: torch.Tensor) -> dict[str, torch.Tensor]:
     return {
         "this is the mean over the latent's numbers; the divergence of a sample is their sum": each.mean(axes),
         "this is one number for the whole batch; each sample has its own, shape (B,)": total.mean(),
+        "this is the sum over the whole batch; each sample has its own, shape (B,)": total.sum(),
         "the factor ½ is missing": 2 * total,
         "the sign is turned round: a divergence is never negative": -total,
         "this is the divergence of N(0, I) from the Gaussian, the other way round":
@@ -128,6 +161,10 @@ def pulls_towards_the_standard_normal(answer: Answer, rng: torch.Generator) -> N
     """Gradients reach mu and logvar: mu itself, and (variance - 1)/2."""
     mu, (logvar, s), cotangent = normal(rng, 4, 3), log_spread(rng, 4, 3), normal(rng, 4)
     seen = answer.gradient("kl_divergence", mu, logvar, wrt=[0, 1], cotangent=cotangent)
+    expect_type(seen.value, torch.Tensor)
+    expect(
+        seen.value.shape == (4,), f"the result has shape {tuple(seen.value.shape)}; expected (4,), one for each sample"
+    )
     expect_gradient(seen, 0, cotangent[:, None] * mu, "mu")
     expect_gradient(seen, 1, cotangent[:, None] * (s**2 - 1) / 2, "logvar")
 
@@ -155,6 +192,7 @@ def has_two_terms_of_its_own(answer: Answer, rng: torch.Generator) -> None:
     got = answer.vae_loss(x, x, mu, logvar, beta)
     mistakes = {
         "beta is not used": bound.kl.mean(),
+        "KL is subtracted": -beta * bound.kl.mean(),
         "KL is averaged over a latent's numbers; it is a sum over a sample": beta * bound.kl.mean() / bound.numbers,
     }
     expect_loss(got, beta * bound.kl.mean(), recognise(got, mistakes, EARLIER), "the loss for recon = x")
@@ -168,12 +206,14 @@ def means_the_same_for_larger_pictures(answer: Answer, rng: torch.Generator) -> 
     recon, x, mu, logvar = bound.args
     more = [torch.cat([part, torch.zeros_like(part)], 1) for part in bound.args]
     repeated = [torch.cat([part] * 3) for part in bound.args]
-    for args, what, hint in (
-        ([*more[:2], mu, logvar], "with twice as many channels, all of them equal,", "sum a sample's squared errors"),
-        ([recon, x, *more[2:]], "with further latents that are N(0, 1)", "sum KL over a sample"),
-        (repeated, "for a repeated batch", "average over the batch"),
+    for args, sizes, what in (
+        (bound.args, (1, 1, 1), "before anything is stacked"),
+        ([*more[:2], mu, logvar], (2, 1, 1), "with as many zeros again in recon and x"),
+        ([recon, x, *more[2:]], (1, 2, 1), "with as many zeros again in mu and logvar"),
+        (repeated, (1, 1, 3), "for a batch that is repeated three times"),
     ):
-        expect_loss(answer.vae_loss(*args, beta), want, hint, f"the loss {what}")
+        got = answer.vae_loss(*args, beta)
+        expect_loss(got, want, recognise(got, bound.mistakes(beta, *sizes), EARLIER), f"the loss {what}")
 
 
 @lab.check("vae_loss")
@@ -182,6 +222,7 @@ def trains_both_halves(answer: Answer, rng: torch.Generator) -> None:
     bound, beta = Bound(rng), number(rng, 0.3, 0.9)
     one = torch.ones((), dtype=torch.float64)
     seen = answer.gradient("vae_loss", *bound.args, beta, wrt=[0, 2, 3], cotangent=one)
+    expect_scalar(seen.value)
     expect_gradient(seen, 0, 2 * bound.away / 5, "recon")
     expect_gradient(seen, 1, beta * bound.args[2] / 5, "mu")
     expect_gradient(seen, 2, beta * (bound.s**2 - 1) / 10, "logvar")
@@ -309,8 +350,18 @@ def undoes_the_scale_first(answer: Answer, rng: torch.Generator) -> None:
         "the picture is divided, not the latent": vae.picture(z) / scale,
         "this divides by 0.18215, whatever scale is": vae.picture(z / 0.18215),
     }
-    hint = recognise(got, mistakes, "vae.decode(z / scale)")
-    expect_close(got, vae.picture(z / scale), rtol=1e-7, dtype=False, what="the picture", hint=hint)
+    want = vae.picture(z / scale)
+    hint = recognise(got, mistakes | afterwards(want), "the decoder is shown z / scale")
+    expect_close(got, want, rtol=1e-7, dtype=False, what="the picture", hint=hint)
+
+
+def afterwards(picture: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What is often done to a decoder's picture, and should not be here."""
+    return {
+        "the picture is clipped": picture.clamp(-1, 1),
+        "the picture is brought to [0, 1]": (picture + 1) / 2,
+        "the picture goes through tanh": picture.tanh(),
+    }
 
 
 @lab.check("decode")
@@ -319,12 +370,8 @@ def does_nothing_afterwards(answer: Answer, rng: torch.Generator) -> None:
     vae, scale = Vae(answer, rng), number(rng, 0.2, 0.4)
     z = 30 * normal(rng, 4, *vae.latent_shape)
     got, want = answer.decode(vae.handle, z, scale), vae.picture(z / scale)
-    mistakes = {
-        "the picture is clipped": want.clamp(-1, 1),
-        "the picture is brought to [0, 1]": (want + 1) / 2,
-        "the picture goes through tanh": want.tanh(),
-    }
-    expect_close(got, want, rtol=1e-7, dtype=False, what="the picture", hint=recognise(got, mistakes, EARLIER))
+    hint = recognise(got, afterwards(want), EARLIER)
+    expect_close(got, want, rtol=1e-7, dtype=False, what="the picture", hint=hint)
 
 
 @lab.check("decode")
@@ -390,8 +437,15 @@ def noises_each_sample_to_its_level(answer: Answer, rng: torch.Generator) -> Non
             "give the factor of each sample the shape (B, 1, 1, 1)",
             f"what net is shown for B = {batch} levels",
         )
-        expect_rows(stage.shown, (k,), 0, stage.noised(k), hint=hint, what=what)
+        expect_rows(stage.shown_plainly, (k,), 0, stage.noised(k), hint=hint, what=what)
         expect_loss(stage.call(k), stage.wanted(k), EARLIER, f"the loss for B = {batch} levels")
+
+
+@lab.check("latent_eps_loss")
+def keeps_the_noise_near_level_0(answer: Answer, rng: torch.Generator) -> None:
+    """With abar[k] = 1 - 1e-9, float32 latents still get noise of about 3e-5."""
+    stage, noise = near_level_0(answer, rng)
+    expect_noise(stage, noise, integer(rng, 1, stage.T))
 
 
 @lab.check("latent_eps_loss")

@@ -14,7 +14,7 @@ import torch
 from labcheck import expect, expect_close
 from labcheck.answer import Answer, Observation
 from labcheck.inside.wire import Handle
-from noise2data.checks.arguments import integer, normal, number, on_batch_axis, random_angles, uniform
+from noise2data.checks.arguments import abar_of, integer, normal, number, on_batch_axis, random_angles, uniform
 from noise2data.checks.expectations import with_rows
 from noise2data.checks.hints import EARLIER, differs_little
 from noise2data.checks.trainee import moments_loss
@@ -49,17 +49,22 @@ class Bound:
         self.squares, self.kl = distance**2, kl_of(mu, self.s).flatten(1).sum(1)
         self.pixels, self.numbers = x[0].numel(), mu[0].numel()
 
-    def mistakes(self, beta: float) -> dict[str, torch.Tensor]:
-        """Well-known wrong losses."""
-        r, kl = self.squares, self.kl
+    def mistakes(
+        self, beta: float, larger_picture: int = 1, larger_latent: int = 1, repeats: int = 1
+    ) -> dict[str, torch.Tensor]:
+        """Well-known wrong losses, also of arguments stacked with zeros to so many times the size, or repeated."""
+        r, kl, pixels, numbers = self.squares, self.kl, larger_picture * self.pixels, larger_latent * self.numbers
         return {
             "the squared errors are averaged over a picture's numbers; both terms are sums over a sample":
-                (r / self.pixels + beta * kl).mean(),
+                (r / pixels + beta * kl).mean(),
             "KL is averaged over a latent's numbers while the squared errors are summed; both are sums over a sample":
-                (r + beta * kl / self.numbers).mean(),
+                (r + beta * kl / numbers).mean(),
             "both terms are averaged within a sample; they are sums, and only the batch is averaged":
-                (r / self.pixels + beta * kl / self.numbers).mean(),
-            "this is the sum over the batch; take the mean": (r + beta * kl).sum(),
+                (r / pixels + beta * kl / numbers).mean(),
+            "this is the sum over the batch; take the mean": repeats * (r + beta * kl).sum(),
+            "the squared errors are summed over the batch, too; average them over it":
+                repeats * r.sum() + beta * kl.mean(),
+            "KL is summed over the batch, too; average it": r.mean() + repeats * beta * kl.sum(),
             "the squared errors have no factor ½ here": (r / 2 + beta * kl).mean(),
             "beta belongs to KL, not to the squared errors": (beta * r + kl).mean(),
             "beta is not used": (r + kl).mean(),
@@ -158,10 +163,16 @@ class Stage2:
         self.call(k)
         return self.seen[0][0]
 
-    def call(self, k: int | torch.Tensor) -> Any:
+    def shown_plainly(self, k: int | torch.Tensor) -> torch.Tensor:
+        """The same, for who explains torch's message on sizes that do not match."""
+        self.call(k, explain=False)
+        return self.seen[0][0]
+
+    def call(self, k: int | torch.Tensor, explain: bool = True) -> Any:
         """What the student's function returns for a network that has not been called before."""
         self.renew()
-        got = with_rows(self.answer.latent_eps_loss, *self.args(k))
+        loss = self.answer.latent_eps_loss
+        got = with_rows(loss, *self.args(k)) if explain else loss(*self.args(k))
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = self.answer.attribute(self.net, "seen")
         expect(len(self.seen) > 0, "net is not called")
         return got
@@ -184,6 +195,29 @@ class Stage2:
         """What net says of z_k."""
         scale, shift = (on_batch_axis(self.tables[name][self.levels(k)], self.eps) for name in ("scale", "shift"))
         return scale * self.noised(k) + shift
+
+
+def near_level_0(answer: Answer, rng: torch.Generator) -> tuple[Stage2, torch.Tensor]:
+    """float32 pictures whose latents are small beside the noise, abar = 1 - 1e-9, and the noise's factors at 1..T."""
+    stage = Stage2(answer, rng)
+    betas = uniform(rng, 0.5e-9, 2e-9, stage.T)
+    stage.abar = abar_of(betas)
+    stage.x, stage.eps, stage.scale = stage.x.float(), 1e4 * stage.eps.float(), 1e-3
+    return stage, betas.cumsum(0).sqrt()
+
+
+def expect_noise(stage: Stage2, factors: torch.Tensor, k: int | torch.Tensor) -> None:
+    """Fail unless the noise that net is shown at k is that of `near_level_0`."""
+    shown = stage.shown(k)
+    expect(shown.shape == stage.eps.shape, f"net is shown a tensor of shape {tuple(shown.shape)}; expected eps's")
+    noise, eps = shown.double() - 1e-3 * stage.vae.mean(stage.x), stage.eps.double()
+    want = on_batch_axis(factors[stage.levels(k) - 1], eps) * eps
+    lost = on_batch_axis((1 - stage.abar.float()).sqrt().double()[stage.levels(k)], eps) * eps
+    atol = 1e-3 * want.abs().max().item()
+    hint = "the noise's factor is the root of 1 - abar[k], here of about 1e-9 to 4e-8"
+    if bool(((noise - lost).abs() <= atol + 1e-2 * lost.abs()).all()):
+        hint = "1 - abar is lost in float32; compute the factors in abar's dtype and cast them last"
+    expect_close(noise, want, rtol=1e-2, atol=atol, what="the noise that net is shown", hint=hint)
 
 
 class Guided:
@@ -228,8 +262,8 @@ class Guided:
         self.sizes: list[int] = self.answer.attribute(self.net, "seen")
         return seen
 
-    def latents(self, y: torch.Tensor, steps: list[int], w: float) -> torch.Tensor:
-        """Where the one draw ends, in float64."""
+    def latents(self, y: torch.Tensor, steps: list[int], w: float, clip: str = "") -> torch.Tensor:
+        """Where the one draw ends, in float64; clip: "x0" clips x0 at each step, "both" and finds eps anew."""
         generator = torch.Generator().manual_seed(self.seed)
         z = torch.randn(len(y), *self.vae.latent_shape, generator=generator).double()
         for k, j in zip(steps[:-1], steps[1:], strict=True):
@@ -237,13 +271,18 @@ class Guided:
                 on_batch_axis(table[self.null, k] + w * (table[y, k] - table[self.null, k]), z)
                 for table in self.tables.values()
             )
-            u = z / self.phi[k].cos() + (self.phi[j].tan() - self.phi[k].tan()) * (scale * z + shift)
+            eps = scale * z + shift
+            u = z / self.phi[k].cos() + (self.phi[j].tan() - self.phi[k].tan()) * eps
+            if clip:
+                x0 = (z / self.phi[k].cos() - self.phi[k].tan() * eps).clamp(-1, 1)
+                eps = (z - self.phi[k].cos() * x0) / self.phi[k].sin() if clip == "both" else eps
+                u = x0 + self.phi[j].tan() * eps
             z = u * self.phi[j].cos()
         return z
 
-    def wanted(self, y: torch.Tensor, steps: list[int], w: float) -> torch.Tensor:
+    def wanted(self, y: torch.Tensor, steps: list[int], w: float, clip: str = "") -> torch.Tensor:
         """The pictures."""
-        return self.vae.picture(self.latents(y, steps, w) / self.scale)
+        return self.vae.picture(self.latents(y, steps, w, clip) / self.scale)
 
     def expect(
         self, got: Any, y: torch.Tensor, steps: list[int], w: float, what: str, otherwise: str = EARLIER
@@ -251,18 +290,18 @@ class Guided:
         """Fail unless these are the pictures for labels, steps and weight, in float32."""
         want, end = self.wanted(y, steps, w), self.latents(y, steps, w)
         nothing = torch.full_like(y, self.null)
+        clipped = "x0 is clipped to [-1, 1] at each step; latents are not confined to it"
         mistakes = {
             "the latents are not divided by scale before they are decoded": self.vae.picture(end),
             "the latents are multiplied by scale before they are decoded; divide": self.vae.picture(end * self.scale),
             "these are the pictures for no label": self.wanted(nothing, steps, 1.0),
             "cond and uncond are exchanged": self.wanted(y, steps, 1 - w),
             "the pictures are clipped": want.clamp(-1, 1),
+            "this is the conditional model, w = 1": self.wanted(y, steps, 1.0),
+            "this is (1 + w) cond - w uncond, as in the paper; here w = 1 is cond": self.wanted(y, steps, w + 1),
+            clipped: self.wanted(y, steps, w, "x0"),
+            f"{clipped}, and eps is found anew": self.wanted(y, steps, w, "both"),
         }
-        if w != 1:
-            mistakes |= {
-                "this is the conditional model, w = 1": self.wanted(y, steps, 1.0),
-                "this is the paper's (1 + w) cond - w uncond; here w = 1 is cond": self.wanted(y, steps, w + 1),
-            }
         hint = recognise_closely(got, mistakes, want, otherwise)
         size = want.abs().max().item()
         expect_close(got, want.float(), rtol=1e-3, atol=2e-4 * size, what=what, hint=hint)

@@ -163,6 +163,18 @@ def wrong_clips_x0(net, vae, y, steps, abar, scale, w, generator):
 
 
 @torch.no_grad()
+def wrong_clips_x0_and_finds_eps_anew(net, vae, y, steps, abar, scale, w, generator):
+    """x0 is clipped to [-1, 1], and eps is what then belongs to it."""
+
+    def step(z, eps, k, j, abar):
+        (a, s), (a_next, s_next) = _roots(abar, k, z), _roots(abar, j, z)
+        x0 = ((z - s * eps) / a).clamp(-1, 1)
+        return a_next * x0 + s_next * (z - a * x0) / s
+
+    return vae.decode(_run(net, vae, y, steps, abar, w, _noise(vae, y, generator), step) / scale)
+
+
+@torch.no_grad()
 def wrong_clips_large_latents(net, vae, y, steps, abar, scale, w, generator):
     """Only latents beyond 50 are clipped, and those at the end alone."""
     return vae.decode(_run(net, vae, y, steps, abar, w, _noise(vae, y, generator)).clamp(-50, 50) / scale)

@@ -19,6 +19,11 @@ def wrong_averages_the_batch(mu, logvar):
     return _each(mu, logvar).flatten(1).sum(1).mean()
 
 
+def wrong_sums_everything(mu, logvar):
+    """The sum over the batch, too."""
+    return _each(mu, logvar).sum()
+
+
 def wrong_without_half(mu, logvar):
     """The factor 1/2 is lost."""
     return 2 * _each(mu, logvar).flatten(1).sum(1)

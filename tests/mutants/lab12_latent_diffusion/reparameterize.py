@@ -58,6 +58,11 @@ def wrong_clamps(mu, logvar, noise):
     return mu + torch.exp(logvar.clamp(-30, 10) / 2) * noise
 
 
+def wrong_clamps_from_below(mu, logvar, noise):
+    """logvar between -30 and 20, as many an autoencoder does it."""
+    return mu + torch.exp(logvar.clamp(-30, 20) / 2) * noise
+
+
 def wrong_promotes(mu, logvar, noise):
     """Works in float64 and stays there."""
     return mu.double() + torch.exp(logvar.double() / 2) * noise.double()
