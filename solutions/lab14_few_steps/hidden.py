@@ -8,7 +8,6 @@ from labcheck import Battery, expect, expect_close, expect_type
 from noise2data import odes
 from noise2data.checks.arguments import integer, normal, number, on_batch_axis, seeded, uniform
 from noise2data.checks.expectations import (
-    expect_gradient,
     expect_loss,
     expect_near,
     expect_rows,
@@ -111,22 +110,6 @@ def goes_from_the_least_level_to_the_largest(answer, rng):
         got = coefficients(answer.consistency_coefficients(sigma, data, low))
         for c, want, name in zip(got, triangle(sigma, data, low), ("c_skip", "c_out"), strict=True):
             expect_close(c, want, rtol=1e-8, atol=1e-12, what=name)
-
-
-@lab.check("consistency_coefficients")
-def can_be_differentiated(answer, rng):
-    """Gradients reach a tensor sigma, which is not changed; nothing is drawn."""
-    low, data, sigma = number(rng, 0.05, 0.3), number(rng, 0.4, 2.0), uniform(rng, 0.4, 3.0, 5)
-    weights = [uniform(rng, 0.5, 1.5, 5) for _ in range(2)]
-    seen = answer.gradient("consistency_coefficients", sigma, data, low, wrt=[0], cotangent=weights)
-    above, root = sigma - low, (sigma**2 + data**2).sqrt()
-    skip = -2 * above * data**2 / (above**2 + data**2) ** 2
-    out = data * (data**2 + low * sigma) / root**3
-    expect_gradient(seen, 0, weights[0] * skip + weights[1] * out, "sigma")
-    seen = answer.observe("consistency_coefficients", sigma, data, low)
-    for c, want in zip(coefficients(seen.value), triangle(sigma, data, low), strict=True):
-        expect_near(c, want)
-    expect_untouched(seen, sigma)
 
 
 @lab.check("consistency_coefficients")
@@ -324,3 +307,19 @@ def samples_images_and_leaves_arguments_alone(answer, rng):
     one = answer.observe("consistency_sample", answer.fixture("constant_field", v=v, c=c), x, sigmas[:1], None)
     expect_close(one.value, ((1 + c * sigmas[0]) * v).expand(x.shape).float(), rtol=1e-4, atol=1e-4)
     expect_untouched(one, None, x, sigmas[:1])
+
+
+@lab.check("consistency_sample")
+def draws_in_xs_dtype_and_builds_no_graph(answer, rng):
+    """The noise of float64 samples has the digits of float64; the result carries no graph, of f or of x."""
+    sigmas, eye = torch.tensor([2.0, 1.0], dtype=torch.float64), torch.eye(3).double()
+    f = answer.fixture("affine_score", A=eye, b=torch.zeros(3).double())
+    x = torch.zeros(40, 3).double()
+    seen = answer.gradient(
+        "consistency_sample", f, x, sigmas, seeded(rng), wrt=[1], cotangent=torch.ones_like(x), parameters=f
+    )
+    expect_like(seen.value, x)
+    held = any(grad is not None for grad in (*seen.grads, *seen.parameter_grads.values()))
+    expect(not held, "the result carries a graph: sample under torch.no_grad()")
+    coarse = torch.equal(seen.value.float().double(), seen.value)
+    expect(not coarse, "the noise has the digits of float32, x those of float64: pass dtype=x.dtype to randn")

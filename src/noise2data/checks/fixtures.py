@@ -390,7 +390,8 @@ class _LabelNet(torch.nn.Module):
     def _rows(self, name: str, value: int | torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         given = torch.as_tensor(value)
         if given.shape != x.shape[:1] if self.strict else given.shape not in ((), x.shape[:1]):
-            raise TypeError(f"the network is given {name} of shape {tuple(given.shape)} with a batch of {len(x)}; expected ({len(x)},)")
+            shapes = f"{name} of shape {tuple(given.shape)} with a batch of {len(x)}; expected ({len(x)},)"
+            raise TypeError(f"the network is given {shapes}")
         if self.strict and given.dtype != torch.int64:
             raise TypeError(f"the network needs {name} in int64, not in {given.dtype}")
         return given.long().expand(len(x))

@@ -23,6 +23,7 @@ from noise2data.checks.expectations import (
     expect_near,
     expect_parameter_gradient,
     expect_scalar,
+    expect_untouched,
     with_rows,
 )
 from noise2data.checks.few_steps import (
@@ -44,7 +45,7 @@ from noise2data.checks.few_steps import (
     triangle,
     two_levels,
 )
-from noise2data.checks.hints import advice, differs_little, is_right, recognise
+from noise2data.checks.hints import EARLIER, advice, differs_little, is_right, recognise
 from noise2data.checks.statistics import expect_gaussian, expect_standard
 
 lab = Battery(
@@ -71,7 +72,7 @@ def averages_the_velocities_of_two_steps(answer: Answer, rng: torch.Generator) -
     """It is the average velocity of the teacher's steps from t to s and from s to u, each asked where it starts."""
     v, c, x = normal(rng, 3), number(rng, 1.0, 2.0), normal(rng, 5, 3)
     t, s, u = map(float, three_times(rng))
-    got = answer.progressive_target(answer.fixture("constant_field", v=v, c=c), x, t, s, u)
+    got = with_rows(answer.progressive_target, answer.fixture("constant_field", v=v, c=c), x, t, s, u)
 
     def times(rate: float) -> torch.Tensor:
         return (rate * v).expand(5, 3)
@@ -88,6 +89,8 @@ def averages_the_velocities_of_two_steps(answer: Answer, rng: torch.Generator) -
             times(1 + c * (s * (s - t) + u * (u - s)) / (u - t)),
         "the teacher is asked at 1 - t and 1 - s; its clock is yours: ask at t and s":
             times(1 + c - (mean_rate(c, t, s, u) - 1)),
+        "the teacher is turned round as one of the other clock, -v(x, 1 - t); its clock is yours":
+            -times(1 + c - (mean_rate(c, t, s, u) - 1)),
     }, "(x_u - x)/(u - t), after one Euler step from t to s and one from s to u")  # fmt: skip
 
 
@@ -97,14 +100,16 @@ def takes_the_second_step_from_where_the_first_led(answer: Answer, rng: torch.Ge
     A, x = normal(rng, 3, 3), normal(rng, 5, 3)
     t, s, u = map(float, three_times(rng))
     one = torch.eye(3, dtype=torch.float64)
-    got = answer.progressive_target(answer.fixture("affine_field", A=A, b=torch.zeros(3).double()), x, t, s, u)
+    teacher = answer.fixture("affine_field", A=A, b=torch.zeros(3).double())
+    got = with_rows(answer.progressive_target, teacher, x, t, s, u)
     want = (x @ ((one + (u - s) * A) @ (one + (s - t) * A)).T - x) / (u - t)
     back = (x @ ((one - (u - s) * A) @ (one - (s - t) * A)).T - x) / (t - u)
     expect_known(got, want, {
         "the teacher is asked at x both times; the second time ask at x_s": x @ A.T,
         "the sign is turned round: divide by u - t, which is negative": -want,
         "the teacher's steps go the wrong way: their length s - t is negative": back,
-        "the steps go the wrong way, and so does the division": -back,
+        "the teacher's velocity has its sign turned round; or its steps go the wrong way, and so does the division":
+            -back,
     }, "the second velocity is teacher(x_s, s), x_s the end of the first step")  # fmt: skip
 
 
@@ -114,7 +119,8 @@ def lets_one_step_end_where_two_end(answer: Answer, rng: torch.Generator) -> Non
     W, V, x = normal(rng, 4, 3), normal(rng, 3, 4), normal(rng, 5, 3)
     for u in (number(rng, 0.1, 0.3), 0.0):
         ts = torch.tensor([u + 0.5, u + number(rng, 0.1, 0.2), u], dtype=torch.float64)
-        got = answer.progressive_target(answer.fixture("sine_field", W=W, V=V, c=1.5), x, *ts.tolist())
+        teacher = answer.fixture("sine_field", W=W, V=V, c=1.5)
+        got = with_rows(answer.progressive_target, teacher, x, *ts.tolist())
         expect_type(got, torch.Tensor)
         end = odes.integrate(sine(W, V), x, ts, odes.euler_step)[-1]
         hint = f"t, s, u are {', '.join(f'{value:.2g}' for value in ts.tolist())}"
@@ -127,26 +133,29 @@ def carries_no_graph(answer: Answer, rng: torch.Generator) -> None:
     A, b, x = normal(rng, 2, 2), normal(rng, 2), normal(rng, 4, 2)
     t, s, u = map(float, three_times(rng))
     teacher = answer.fixture("affine_score", A=A, b=b)
-    seen = answer.gradient("progressive_target", teacher, x, t, s, u, wrt=[1], cotangent=x, parameters=teacher)
+    args = ("progressive_target", teacher, x, t, s, u)
+    seen = with_rows(lambda *args: answer.gradient(*args, wrt=[1], cotangent=x, parameters=teacher), *args)
     middle = x + (s - t) * (x @ A.T + b)
-    expect_near(seen.value, (middle + (u - s) * (middle @ A.T + b) - x) / (u - t))
+    expect_near(seen.value, (middle + (u - s) * (middle @ A.T + b) - x) / (u - t), hint=EARLIER)
     held = any(grad is not None for grad in (*seen.grads, *seen.parameter_grads.values()))
     expect(not held, "the target still holds a graph: use torch.no_grad(), or detach()")
 
 
 @lab.check("progressive_target")
 def asks_the_teacher_twice(answer: Answer, rng: torch.Generator) -> None:
-    """The teacher is called exactly twice, with the time as a (B,) tensor in x's dtype."""
+    """The teacher is called exactly twice, with the time as a (B,) tensor in x's dtype, which the target has too."""
     a, per_call, x = number(rng, 0.5, 1.5), number(rng, 0.5, 0.9), normal(rng, 4, 2)
     t, s, u = map(float, three_times(rng))
     teacher = answer.fixture("table_net", table=torch.tensor([a, a], dtype=torch.float64), per_call=per_call)
-    got = answer.progressive_target(teacher, x, t, s, u)
+    got = with_rows(answer.progressive_target, teacher, x, t, s, u)
     expect_calls(answer, teacher, "the teacher", 2)
     # Its first answer is a, its second a (1 + per_call).
-    expect_near(got, torch.full_like(x, a * (1 + per_call * (u - s) / (u - t))), hint="each call counts in one step")
+    hint = "the teacher's first velocity counts from t to s, the second from s to u"
+    expect_near(got, torch.full_like(x, a * (1 + per_call * (u - s) / (u - t))), hint=hint)
     teacher = answer.fixture("strict_velocity_net", v=normal(rng, 2), c=0.5)
-    answer.progressive_target(teacher, x, t, s, u)
-    answer.progressive_target(teacher, x.float(), t, s, u)
+    for given in (x, x.float()):
+        got = answer.progressive_target(teacher, given, t, s, u)
+        expect(got.dtype == given.dtype, f"x is {given.dtype}, the target {got.dtype}; they should be alike")
 
 
 # ---- consistency_coefficients
@@ -228,6 +237,22 @@ def has_sigmas_shape_and_dtype(answer: Answer, rng: torch.Generator) -> None:
         expect_close(c, want.item(), rtol=1e-5, what="a coefficient for a Python number")
 
 
+@lab.check("consistency_coefficients")
+def can_be_differentiated(answer: Answer, rng: torch.Generator) -> None:
+    """Gradients reach a tensor sigma, which is not changed; nothing is drawn."""
+    low, data, sigma = number(rng, 0.05, 0.3), number(rng, 0.4, 2.0), uniform(rng, 0.4, 3.0, 5)
+    weights = [uniform(rng, 0.5, 1.5, 5) for _ in range(2)]
+    seen = answer.gradient("consistency_coefficients", sigma, data, low, wrt=[0], cotangent=weights)
+    above, root = sigma - low, (sigma**2 + data**2).sqrt()
+    skip = -2 * above * data**2 / (above**2 + data**2) ** 2
+    out = data * (data**2 + low * sigma) / root**3
+    expect_gradient(seen, 0, weights[0] * skip + weights[1] * out, "sigma", hint=EARLIER)
+    seen = answer.observe("consistency_coefficients", sigma, data, low)
+    for c, want in zip(coefficients(seen.value), triangle(sigma, data, low), strict=True):
+        expect_near(c, want, hint=EARLIER)
+    expect_untouched(seen, sigma)
+
+
 # ---- consistency_distillation_loss
 
 
@@ -236,7 +261,8 @@ def is_the_mean_square_of_what_changes_in_a_step(answer: Answer, rng: torch.Gene
     """If both f return their x, the loss is the mean square of the Euler step from sigma_hi to sigma_lo."""
     v, (x0, eps, hi, lo) = normal(rng, 3), points(rng)
     f, g = (answer.fixture("affine_score", A=torch.eye(3).double(), b=torch.zeros(3).double()) for _ in range(2))
-    got = answer.consistency_distillation_loss(f, g, answer.fixture("constant_field", v=v), x0, eps, hi, lo)
+    denoise = answer.fixture("constant_field", v=v)
+    got = with_rows(answer.consistency_distillation_loss, f, g, denoise, x0, eps, hi, lo)
     expect_scalar(got)
     x, x_lo = pair_on_a_line(lambda x, sigma: v.expand(x.shape), x0, eps, hi, lo)
     want, step = mean_square(x_lo - x), lo - hi
@@ -321,7 +347,10 @@ def trains_f_alone(answer: Answer, rng: torch.Generator) -> None:
         seen = gradient(f, f, g, denoise)
         x, x_lo = pair_on_a_line(D, x0, eps, hi, lo)
         difference = F(x, hi) - G(x_lo, lo)
-        expect_loss(seen.value, mean_square(difference))
+        expect_loss(seen.value, mean_square(difference), EARLIER)
+        arrives = seen.parameter_grads.get("A") is not None
+        expect(arrives, "no gradient reaches f's parameters: what f says at sigma_hi is detached or under "
+                        "torch.no_grad(), or requires_grad was switched off")  # fmt: skip
         pull = (1 + weights[0][2] * hi) * difference * 2 / difference.numel()
         why = "the target f_ema(x_lo, sigma_lo) is a constant: compute it under torch.no_grad()" if shared else ""
         expect_parameter_gradient(seen, "A", pull.T @ x, why)
@@ -369,27 +398,29 @@ def asks_each_function_once(answer: Answer, rng: torch.Generator) -> None:
 @lab.check("pseudo_huber", points=2)
 def is_one_distance_for_each_sample(answer: Answer, rng: torch.Generator) -> None:
     """(B,) numbers sqrt(r² + c²) - c, r the distance of a and b: with r = 3, 8, 15 and c = 4, 15, 8 they are whole."""
-    for legs, c, want in (
-        ([3.0, 0.0, 3.0], 4.0, [1.0, 0.0, 1.0]),
-        ([8.0, 20.0], 15.0, [2.0, 10.0]),
-        ([15.0], 8.0, [9.0]),
+    for legs, c, want, shape in (
+        ([3.0, 0.0, 3.0], 4.0, [1.0, 0.0, 1.0], (5,)),
+        ([15.0], 8.0, [9.0], (5,)),
+        ([8.0, 20.0], 15.0, [2.0, 10.0], (1, 4, 3)),
     ):
         r, wanted = torch.tensor(legs).double(), torch.tensor(want).double()
-        a, b = away(rng, r, len(legs), 5)
+        a, b = away(rng, r, len(legs), *shape)
         got = answer.pseudo_huber(a, b, c)
         hint = recognise(got, {
             "the -c is missing: equal samples have the distance 0": wanted + c,
             "c is squared under the root": (r**2 + c).sqrt() - c,
             "the norm is squared under the root": (r + c**2).sqrt() - c,
-            "the norm sums the squares over the features; here they are averaged": (r**2 / 5 + c**2).sqrt() - c,
+            "the norm sums the squares over the features; here they are averaged":
+                (r**2 / a[0].numel() + c**2).sqrt() - c,
             "the root is missing": r**2 + c**2 - c,
             "this is the distance itself, without c": r,
             "this is Huber's own function; the pseudo one is smooth": torch.where(r < c, r**2 / 2 / c, r - c / 2),
             "there is no factor c² here": c**2 * ((1 + (r / c) ** 2).sqrt() - 1),
             "one number for each sample, not their mean": wanted.mean(),
             "one number for each sample, not their sum": wanted.sum(),
-        }, "sqrt(||a - b||² + c²) - c, one number for each sample")  # fmt: skip
-        expect_close(got, wanted, rtol=1e-6, atol=1e-6, what=f"with c = {c:g} it", hint=hint)
+        }, "sqrt(||a - b||² + c²) - c for each sample: the squares are summed over all axes but the first")  # fmt: skip
+        what = f"with c = {c:g} and samples of shape {shape} it"
+        expect_close(got, wanted, rtol=1e-6, atol=1e-6, what=what, hint=hint)
 
 
 @lab.check("pseudo_huber")
@@ -447,6 +478,9 @@ def doubles_after_every_span(answer: Answer, rng: torch.Generator) -> None:
         over = k // span
         parts = f"K' is {span} = floor({K} / ({doublings} + 1)), floor(k/K') is {over}, {s0}·2^{over} + 1 is due"
         expect_levels(answer, k, K, s0, s1, parts)
+    for k, s1, ratio, span in ((20, 80, 8, 20), (23, 55, 5, 24), (24, 55, 5, 24)):
+        hint = f"floor({s1}/10) is {ratio}, so K' is floor(83/(log2({ratio}) + 1)) = {span}: round down in both places"
+        expect_levels(answer, k, 83, 10, s1, hint)
 
 
 @lab.check("ict_discretization")
@@ -468,13 +502,17 @@ def jumps_once_with_one_level(answer: Answer, rng: torch.Generator) -> None:
     A, b, c, x = normal(rng, 3, 3), normal(rng, 3), number(rng, 0.5, 1.0), normal(rng, 5, 3)
     sigma, f = number(rng, 1.5, 4.0), affine(A, b, c)
     handle = answer.fixture("affine_score", A=A, b=b, c=c)
-    got = answer.consistency_sample(handle, x, torch.tensor([sigma]).double(), None)
-    expect_known(got, f(x, sigma), {
+    levels = torch.tensor([sigma]).double()
+    seen = answer.observe("consistency_sample", handle, x, levels, None)
+    expect_known(seen.value, f(x, sigma), {
         "x is multiplied by sigmas[0]; it is at that level already": f(sigma * x, sigma),
         "f is not told the level": f(x, 0.0),
         "f is called twice": f(f(x, sigma), sigma),
         "x comes back as it is": x,
     }, "f(x, sigmas[0])")  # fmt: skip
+    used = answer.observe("consistency_sample", handle, x, levels, torch.Generator())
+    drawn = seen.global_draws or not torch.equal(used.args[3].get_state(), torch.Generator().get_state())
+    expect(not drawn, "random numbers are drawn with a single level; draw only for the levels after the first")
 
 
 @lab.check("consistency_sample", points=2)
@@ -518,13 +556,40 @@ def adds_noise_of_the_next_level(answer: Answer, rng: torch.Generator) -> None:
 
 
 @lab.check("consistency_sample")
+def draws_for_each_level_anew(answer: Answer, rng: torch.Generator) -> None:
+    """With three levels two noises are added, which have nothing to do with one another."""
+    x, b, a = normal(rng, 20_000, 2), normal(rng, 2), number(rng, 0.7, 1.3)
+    sigmas = falling(rng, 3)
+    _, second, third = sigmas.tolist()
+    f = answer.fixture("affine_score", A=a * torch.eye(2).double(), b=b)
+    got = answer.consistency_sample(f, x, sigmas, seeded(rng))
+    expect_like(got, x)
+    early, late = a**2 * second, a * third  # how much of each noise is left at the end
+    variance = early**2 + late**2
+    z = (got.double() - (a**3 * x + (a**2 + a + 1) * b)) / variance**0.5
+    same = {"the same noise is added at both levels; draw it anew": (early + late) ** 2 / variance}
+    expect_standard(z, "the sum of both noises, each shrunk by the jumps after it,", EARLIER, same)
+
+
+@lab.check("consistency_sample")
+def leaves_what_f_returned_as_it_is(answer: Answer, rng: torch.Generator) -> None:
+    """f may return a tensor that it keeps: nothing is added to it in place."""
+    kept = normal(rng, 4, 3)
+    f = answer.fixture("noise_strength", g=kept)  # the same tensor at every level
+    got = answer.consistency_sample(f, kept + 1, falling(rng, 3), seeded(rng))
+    same = torch.equal(answer.call(f, kept, 1.0), kept)
+    expect(same, "what f returned was changed in place; make a new tensor, x = x + sigma * z, without +=")
+    expect_near(got, kept, hint=EARLIER)
+
+
+@lab.check("consistency_sample")
 def asks_once_for_each_level(answer: Answer, rng: torch.Generator) -> None:
     """f is called len(sigmas) times, with the level as a (B,) tensor in x's dtype."""
     x, values, n = normal(rng, 4, 2), uniform(rng, -1.0, 1.0, 12), integer(rng, 2, 4)
     f = answer.fixture("numbered_denoiser", values=values)
     got = answer.consistency_sample(f, x, falling(rng, n), seeded(rng))
     expect_calls(answer, f, f"with {n} levels f", n)
-    expect_near(got, values[n - 1].expand(4, 2), hint=f"the result is the {n}-th answer of f")
+    expect_near(got, values[n - 1].expand(4, 2), hint=f"the result is the last of the {n} answers of f")
     f = answer.fixture("strict_velocity_net", v=normal(rng, 2), c=0.5)
     for given in (x, x.float()):
         answer.consistency_sample(f, given, falling(rng, n), seeded(rng))

@@ -40,6 +40,14 @@ def wrong_no_gradient(f, f_ema, denoise, x0, eps, sigma_hi, sigma_lo):
         return (f(x, hi) - f_ema(x_lo, lo)).square().mean()
 
 
+def wrong_f_ema_frozen(f, f_ema, denoise, x0, eps, sigma_hi, sigma_lo):
+    """f_ema is frozen for good, and f with it where they are the same."""
+    if isinstance(f_ema, torch.nn.Module):
+        f_ema.requires_grad_(False)
+    x, x_lo, hi, lo = _ends(denoise, x0, eps, sigma_hi, sigma_lo)
+    return (f(x, hi) - f_ema(x_lo, lo).detach()).square().mean()
+
+
 def wrong_student_is_the_target(f, f_ema, denoise, x0, eps, sigma_hi, sigma_lo):
     """f_ema is asked at sigma_hi, f is the target."""
     x, x_lo, hi, lo = _ends(denoise, x0, eps, sigma_hi, sigma_lo)

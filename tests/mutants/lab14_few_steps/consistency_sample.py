@@ -178,6 +178,36 @@ def wrong_in_place(f, x, sigmas, generator):
 
 
 @torch.no_grad()
+def wrong_draw_for_the_first_level(f, x, sigmas, generator):
+    """A draw for every level, the first included, where it is multiplied by 0."""
+    for i, sigma in enumerate(sigmas.tolist()):
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        x = f(x + (i > 0) * sigma * z, _told(x, sigma))
+    return x
+
+
+@torch.no_grad()
+def wrong_adds_into_what_f_returned(f, x, sigmas, generator):
+    """x += sigma z."""
+    for i, sigma in enumerate(sigmas.tolist()):
+        if i > 0:
+            x += sigma * _noise(x, generator)
+        x = f(x, _told(x, sigma))
+    return x
+
+
+@torch.no_grad()
+def wrong_float32_noise(f, x, sigmas, generator):
+    """randn without a dtype."""
+    return _run(f, x, sigmas, generator, lambda x, before, sigma, z: x + sigma * z.float())
+
+
+def wrong_with_a_graph(f, x, sigmas, generator):
+    """Without no_grad."""
+    return _run(f, x, sigmas, generator, _right)
+
+
+@torch.no_grad()
 def right_plainly(f, x, sigmas, generator):
     """Algorithm 1 of the paper, with sigma_min = 0."""
     x = f(x, torch.full((x.shape[0],), float(sigmas[0]), dtype=x.dtype))
@@ -199,8 +229,9 @@ def right_drawn_at_once(f, x, sigmas, generator):
     return x
 
 
+@torch.no_grad()
 def right_recursive(f, x, sigmas, generator):
-    """A jump, noise, and the rest of the levels; with a graph."""
+    """A jump, noise, and the rest of the levels."""
     jumped = f(x, x.new_full(x.shape[:1], sigmas[0].item()))
     if len(sigmas) == 1:
         return jumped

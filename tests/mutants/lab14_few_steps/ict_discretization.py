@@ -59,6 +59,16 @@ def wrong_span_not_floored(k, K, s0, s1):
     return min(s0 * 2 ** math.floor(k / (K / (math.log2(math.floor(s1 / s0)) + 1))), s1) + 1
 
 
+def wrong_span_rounded_up(k, K, s0, s1):
+    """K' is rounded up."""
+    return min(s0 * 2 ** (k // math.ceil(K / (math.log2(math.floor(s1 / s0)) + 1))), s1) + 1
+
+
+def wrong_span_rounded(k, K, s0, s1):
+    """K' is rounded to the nearest whole number."""
+    return min(s0 * 2 ** (k // max(round(K / (math.log2(math.floor(s1 / s0)) + 1)), 1)), s1) + 1
+
+
 def wrong_ratio_not_floored(k, K, s0, s1):
     """log2(s1/s0) without the floor."""
     span = math.floor(K / (math.log2(s1 / s0) + 1))

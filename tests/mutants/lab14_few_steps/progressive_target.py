@@ -136,6 +136,20 @@ def wrong_float64_out(teacher, x, t, s, u):
 
 
 @torch.no_grad()
+def wrong_float32_out(teacher, x, t, s, u):
+    """The result is cast to float32."""
+    end, way = _end(teacher, x, t, s, u)
+    return ((end - x) / way).float()
+
+
+@torch.no_grad()
+def wrong_teacher_of_the_other_clock(teacher, x, t, s, u):
+    """The teacher is turned round, as one whose clock runs from noise to data."""
+    end, way = _end(lambda x, t: -teacher(x, 1 - t), x, t, s, u)
+    return (end - x) / way
+
+
+@torch.no_grad()
 def wrong_points_only(teacher, x, t, s, u):
     """Columns of times beside images."""
     (t, s, u), _ = _times(x, t, s, u)
